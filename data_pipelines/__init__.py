@@ -1,0 +1,1 @@
+"""Offline jobs: raw things in, shards and a manifest out."""

@@ -1,0 +1,1 @@
+"""Sources, mixtures, decoding and collation."""

@@ -1,0 +1,130 @@
+"""The shard contract: a folder of plain ``.tar`` shards and one ``manifest.json``.
+
+The manifest is the only thing that crosses from ``data_pipelines`` to the loader.  It names the columns
+(modality, member extension, optional field inside a JSON member), the shards (rows, bytes, sha256) and how the
+set was made.  A sample is the run of tar members that share a key, ``KEY.png`` + ``KEY.json`` say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmcontrast.errors import ShardError
+
+VERSION = 1
+MODALITIES = ("image", "audio", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnSpec:
+    """Where one column lives inside a sample."""
+
+    modality: str
+    extension: str  # the member's name after KEY and the first dot, "png" or "json"
+    field: str | None = None  # for JSON members: the field that holds the value (a string or a list of strings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSpec:
+    """An integer class id per row, looked up in ``classes`` by the JSON field's string value."""
+
+    field: str
+    classes: tuple[str, ...]
+    extension: str = "json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardInfo:
+    """One tar file, relative to the manifest's folder."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A parsed ``manifest.json``."""
+
+    name: str
+    columns: dict[str, ColumnSpec]
+    shards: tuple[ShardInfo, ...]
+    labels: dict[str, LabelSpec] = field(default_factory=dict)
+    licences: dict[str, int] = field(default_factory=dict)  # licence -> rows
+    made_by: dict[str, Any] = field(default_factory=dict)  # job, parameters, sources with versions
+    version: int = VERSION
+
+    @property
+    def rows(self) -> int:
+        """Number of samples over all shards."""
+        return sum(shard.rows for shard in self.shards)
+
+    def sha256(self) -> str:
+        """Digest of the canonical JSON: part of a run's identity."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest from a file, or from the folder that holds ``manifest.json``.
+
+    Raises:
+        ShardError: the file is missing, not JSON, of another version, or lacks a field.
+    """
+    path = path / "manifest.json" if path.is_dir() else path
+    if not path.is_file():
+        raise ShardError(f"no manifest at '{path}'. Expected a folder with manifest.json and .tar shards.")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ShardError(f"'{path}' is not JSON: {error}") from error
+    if not isinstance(raw, dict) or raw.get("version") != VERSION:
+        raise ShardError(f"'{path}' is not a manifest of version {VERSION}.")
+    try:
+        manifest = Manifest(
+            name=raw["name"],
+            columns={name: ColumnSpec(**spec) for name, spec in raw["columns"].items()},
+            shards=tuple(ShardInfo(**shard) for shard in raw["shards"]),
+            labels={
+                name: LabelSpec(**{**spec, "classes": tuple(spec["classes"])})
+                for name, spec in raw.get("labels", {}).items()
+            },
+            licences=raw.get("licences", {}),
+            made_by=raw.get("made_by", {}),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ShardError(f"'{path}' lacks or misspells a field: {error}") from error
+    _validate(manifest, path)
+    return manifest
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> Path:
+    """Write ``folder/manifest.json`` and return its path."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _validate(manifest: Manifest, path: Path) -> None:
+    for name, column in manifest.columns.items():
+        if column.modality not in MODALITIES or name.split(".")[0] != column.modality:
+            raise ShardError(
+                f"'{path}': column '{name}' has modality '{column.modality}'. "
+                f"A column is named after its modality ({', '.join(MODALITIES)}), with an optional .suffix."
+            )
+    for shard in manifest.shards:
+        parts = Path(shard.path).parts
+        if Path(shard.path).is_absolute() or ".." in parts:
+            raise ShardError(f"'{path}': shard path '{shard.path}' leaves the manifest's folder.")
+    if not manifest.shards or manifest.rows == 0:
+        raise ShardError(f"'{path}' names no rows: the source is empty.")

@@ -1,0 +1,48 @@
+"""The errors a user can cause.  The command line prints them as one message and exits with 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MMContrastError(Exception):
+    """A mistake of the user's: what, where, what was expected, what to do."""
+
+
+class ConfigError(MMContrastError):
+    """A config file, key or value that cannot be used.  Holds every problem found, one a line."""
+
+
+class NeedsError(MMContrastError):
+    """Something reads a column, label or tower that nothing provides."""
+
+
+class ShardError(MMContrastError):
+    """A manifest or shard that is missing, damaged, or not what its manifest says."""
+
+
+class RunFolderError(MMContrastError):
+    """A run folder that cannot be written, or that belongs to another config."""
+
+
+class CheckpointError(MMContrastError):
+    """A checkpoint that is missing, damaged, or made by another config."""
+
+
+class MissingPackage(MMContrastError):
+    """A feature whose optional package is not installed; names the extra to install."""
+
+
+class SkipSample(MMContrastError):
+    """One bad sample: counted and logged by key, never fatal by itself."""
+
+
+class Diverged(MMContrastError):
+    """The loss or a gradient stopped being finite."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known name, else an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
