@@ -1,0 +1,7 @@
+"""Text to token ids."""
+
+from __future__ import annotations
+
+from mmcontrast.registry import Registry
+
+TOKENIZERS = Registry("tokenizer", "mmcontrast.data.tokenizers")

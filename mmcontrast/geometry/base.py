@@ -1,0 +1,31 @@
+"""What a geometry offers, so that evaluators and objectives need to know none by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Geometry(nn.Module):
+    """Maps head outputs onto a space, and compares points of that space."""
+
+    class Config:
+        """Fields of the geometry; each subclass has its own."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    def project(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Map free vectors onto the space."""
+        raise NotImplementedError
+
+    def similarity(self, a: Float[Tensor, "A D"], b: Float[Tensor, "B D"]) -> Float[Tensor, "A B"]:
+        """Similarity of every point of ``a`` with every point of ``b``; larger is closer."""
+        raise NotImplementedError
+
+    def mean(self, points: Float[Tensor, "K D"]) -> Float[Tensor, " D"]:
+        """The point that stands for several, as prompt ensembling needs it."""
+        raise NotImplementedError

@@ -1,0 +1,35 @@
+"""The unit sphere with cosine similarity: CLIP's geometry."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mmcontrast.config import config
+from mmcontrast.geometry import GEOMETRIES
+from mmcontrast.geometry.base import Geometry
+
+
+@GEOMETRIES.register("sphere")
+class Sphere(Geometry):
+    """Unit vectors compared by their dot product, in float32.
+
+    Source: Radford et al. 2021, arXiv:2103.00020, section 2.3.
+    """
+
+    @config
+    class Config:
+        """No fields."""
+
+    def project(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Scale each row to length 1; an all-zero row stays zero."""
+        return normalize(vectors.float(), dim=-1)
+
+    def similarity(self, a: Float[Tensor, "A D"], b: Float[Tensor, "B D"]) -> Float[Tensor, "A B"]:
+        """Cosine similarity, in [-1, 1]."""
+        return a.float() @ b.float().T
+
+    def mean(self, points: Float[Tensor, "K D"]) -> Float[Tensor, " D"]:
+        """Mean of unit vectors, scaled back to length 1."""
+        return normalize(points.float().mean(dim=0), dim=-1)

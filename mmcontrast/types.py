@@ -1,0 +1,197 @@
+"""The types that cross the borders between data, towers, objectives and steps.
+
+Letters: B rows on this rank, D embedding width, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mmcontrast.errors import NeedsError
+
+Values = Any  # a Tensor with B rows, or a dict of such tensors
+
+
+def map_values(values: Values, function: Callable[[Tensor], Tensor]) -> Values:
+    """Apply ``function`` to a tensor, or to each tensor of a dict."""
+    if isinstance(values, dict):
+        return {name: function(tensor) for name, tensor in values.items()}
+    return function(values)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One input of every row.  Absent cells hold zeros, and ``present`` is False there."""
+
+    modality: str
+    values: Values  # Tensor (B, ...) or dict of them; always B rows
+    present: Bool[Tensor, " B"]
+
+    def rows(self, index: Any) -> Column:
+        """Return the rows that ``index`` (a slice, a mask or positions) selects."""
+        return Column(self.modality, map_values(self.values, lambda tensor: tensor[index]), self.present[index])
+
+    def to(self, device: torch.device) -> Column:
+        """Return the column on ``device``."""
+        return Column(self.modality, map_values(self.values, lambda tensor: tensor.to(device)), self.present.to(device))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A table: rows are samples, columns are inputs, a missing cell is ``present=False``."""
+
+    columns: dict[str, Column]
+    labels: dict[str, Tensor] = field(default_factory=dict)  # (B,) class ids, groups, relevance or weights
+    keys: list[str] = field(default_factory=list)  # "source/shard/__key__" of every row, for error messages
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def rows(self, index: slice) -> Batch:
+        """Return a run of rows as a batch."""
+        return Batch(
+            {name: column.rows(index) for name, column in self.columns.items()},
+            {name: label[index] for name, label in self.labels.items()},
+            self.keys[index],
+        )
+
+    def chunks(self, rows: int) -> list[Batch]:
+        """Split into consecutive batches of at most ``rows`` rows."""
+        return [self.rows(slice(start, start + rows)) for start in range(0, len(self), rows)]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on ``device``."""
+        return Batch(
+            {name: column.to(device) for name, column in self.columns.items()},
+            {name: label.to(device) for name, label in self.labels.items()},
+            self.keys,
+        )
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a tower returns: one vector a row, and optionally its token sequence."""
+
+    pooled: Float[Tensor, "B width"]
+    tokens: Float[Tensor, "B T width"] | None = None
+    token_mask: Bool[Tensor, "B T"] | None = None  # True where a token is real
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective reads.  Everything else is refused by :class:`Embeddings`."""
+
+    embeddings: tuple[str, ...]  # columns whose pooled embedding is read
+    tokens: tuple[str, ...] = ()  # columns whose token sequence is read; rules out gradcache
+    labels: tuple[str, ...] = ()  # entries of Batch.labels
+    teacher: tuple[str, ...] = ()  # columns also embedded by a frozen teacher
+    momentum: tuple[str, ...] = ()  # columns also embedded by the momentum copy
+
+    def __or__(self, other: Needs) -> Needs:
+        def union(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(sorted({*a, *b}))
+
+        return Needs(
+            embeddings=union(self.embeddings, other.embeddings),
+            tokens=union(self.tokens, other.tokens),
+            labels=union(self.labels, other.labels),
+            teacher=union(self.teacher, other.teacher),
+            momentum=union(self.momentum, other.momentum),
+        )
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One embedded column: rows that are absent hold zeros."""
+
+    z: Float[Tensor, "B D"]
+    present: Bool[Tensor, " B"]
+
+
+@dataclass(frozen=True)
+class Embeddings(Mapping[str, Embedded]):
+    """What an objective sees of a batch: ``emb["text"].z``, ``.present`` and ``emb.labels``."""
+
+    columns: dict[str, Embedded]
+    labels: dict[str, Tensor]
+    keys: list[str]
+    needs: Needs | None = None  # set by the model per objective: reading anything undeclared raises
+
+    def __getitem__(self, name: str) -> Embedded:
+        if self.needs is not None and name not in self.needs.embeddings:
+            raise NeedsError(f"column '{name}' is read but not declared in needs().embeddings {self.needs.embeddings}")
+        return self.columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def label(self, name: str) -> Tensor:
+        """Return a label column, shape (B,).
+
+        Raises:
+            NeedsError: it is not declared, or the batch does not carry it.
+        """
+        if self.needs is not None and name not in self.needs.labels:
+            raise NeedsError(f"label '{name}' is read but not declared in needs().labels {self.needs.labels}")
+        if name not in self.labels:
+            raise NeedsError(f"label '{name}' is not in the batch, which carries: {', '.join(self.labels) or 'none'}")
+        return self.labels[name]
+
+    def limited(self, needs: Needs) -> Embeddings:
+        """Return a view that allows reading only what ``needs`` declares."""
+        return replace(self, needs=needs)
+
+    @staticmethod
+    def join(parts: list[Embeddings]) -> Embeddings:
+        """Concatenate the rows of several chunks of one batch."""
+        columns = {
+            name: Embedded(
+                torch.cat([part.columns[name].z for part in parts]),
+                torch.cat([part.columns[name].present for part in parts]),
+            )
+            for name in parts[0].columns
+        }
+        labels = {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels}
+        return Embeddings(columns, labels, [key for part in parts for key in part.keys])
+
+    def as_leaves(self) -> Embeddings:
+        """Return a copy whose embeddings are leaves of a new graph, so that they collect gradients."""
+        return replace(
+            self,
+            columns={
+                name: Embedded(column.z.detach().requires_grad_(), column.present)
+                for name, column in self.columns.items()
+            },
+        )
+
+    def grads(self, rows: int) -> list[dict[str, Tensor]]:
+        """Return the leaves' gradients, split into chunks of ``rows`` rows; zeros where nothing arrived."""
+        whole = {
+            name: torch.zeros_like(column.z) if column.z.grad is None else column.z.grad
+            for name, column in self.columns.items()
+        }
+        total = len(self.keys)
+        return [
+            {name: grad[start : start + rows] for name, grad in whole.items()} for start in range(0, total, rows)
+        ]
+
+    def dot(self, grads: dict[str, Tensor]) -> Tensor:
+        """Return the surrogate loss whose gradient with respect to each embedding is ``grads``."""
+        return torch.stack([(column.z * grads[name]).sum() for name, column in self.columns.items()]).sum()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What an objective returns: its loss (a mean over the global batch) and scalars to log."""
+
+    loss: Float[Tensor, ""]
+    scalars: dict[str, Tensor] = field(default_factory=dict)
