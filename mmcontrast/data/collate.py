@@ -1,0 +1,55 @@
+"""Drawn rows to one :class:`Batch`: uint8 pictures, float waveforms, ids trimmed to the longest caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmcontrast.data.source import Drawn
+from mmcontrast.towers.base import AudioSpec, ImageSpec, InputSpec
+from mmcontrast.types import Batch, Column
+
+Encode = Callable[[str], list[int]]
+
+
+def collate(rows: list[Drawn], *, specs: Mapping[str, InputSpec], encode: Mapping[str, Encode]) -> Batch:
+    """Stack rows into columns; a row that lacks a column is absent there.
+
+    Args:
+        specs: column name -> what its tower asks for; each becomes a column, if need be with no row present.
+        encode: text column -> tokenizer.
+    """
+    columns = {}
+    for name in sorted(specs):
+        present = torch.tensor([name in row.values for row in rows])
+        cells = [row.values[name] for row in rows if name in row.values]
+        columns[name] = _column(specs[name], cells, present, encode.get(name))
+    group = torch.tensor([row.group for row in rows], dtype=torch.int64)
+    return Batch(columns, {"group": group}, [row.key for row in rows])
+
+
+def _column(spec: InputSpec, cells: list[Any], present: Tensor, encode: Encode | None) -> Column:
+    if isinstance(spec, ImageSpec):
+        shape, kind, modality = (3, spec.size, spec.size), torch.uint8, "image"
+        filled = [torch.from_numpy(cell) for cell in cells]
+    elif isinstance(spec, AudioSpec):
+        shape, kind, modality = (spec.samples,), torch.float32, "audio"  # type: ignore[assignment]
+        filled = [torch.from_numpy(cell) for cell in cells]
+    else:
+        assert encode is not None, "a text column needs a tokenizer"
+        filled = pad_ids([encode(cell) for cell in cells])
+        shape, kind, modality = (len(filled[0]) if filled else 1,), torch.int64, "text"  # type: ignore[assignment]
+    if not cells:  # one zero row, seen as many: an absent column costs no memory
+        return Column(modality, torch.zeros(1, *shape, dtype=kind).expand(len(present), *shape), present)
+    values = torch.zeros(len(present), *shape, dtype=kind)
+    values[present] = torch.stack(filled)
+    return Column(modality, values, present)
+
+
+def pad_ids(rows: list[list[int]], *, pad_id: int = 0) -> list[Tensor]:
+    """Right-pad id lists to the longest."""
+    longest = max((len(row) for row in rows), default=1)
+    return [torch.tensor(row + [pad_id] * (longest - len(row)), dtype=torch.int64) for row in rows]

@@ -1,0 +1,156 @@
+"""One manifest as an endless, seekable line of rows: position -> (epoch, row) -> decoded sample.
+
+The order is a pure function of (manifest, seed, name): each epoch is a permutation drawn by a counter-based
+generator, and each row's randomness is keyed by (seed, name, epoch, row).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from mmcontrast.config import Positive, config
+from mmcontrast.data.decode import decode_audio, decode_image
+from mmcontrast.data.manifest import ColumnSpec
+from mmcontrast.data.shards import RawRow, ShardSet, open_shards
+from mmcontrast.data.transforms.audio import AudioTransform, train_audio
+from mmcontrast.data.transforms.image import ImageTransform, train_image
+from mmcontrast.data.transforms.text import TextTransform, captions_of, train_text
+from mmcontrast.errors import NeedsError, ShardError, SkipSample
+from mmcontrast.towers.base import AudioSpec, ImageSpec, InputSpec
+
+
+@config
+class SourceConfig:
+    """One named source of a mixture."""
+
+    manifest: str  # folder with manifest.json, or package:NAME for a set shipped with mmcontrast
+    weight: Positive = 1.0  # share of the mixture's draws
+    group: str | None = None  # JSON field: rows of equal value are never each other's negatives
+    image: ImageTransform = ImageTransform()
+    audio: AudioTransform = AudioTransform()
+    text: TextTransform = TextTransform()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One decoded and transformed row; columns the row lacks are not in ``values``."""
+
+    key: str
+    values: dict[str, Any]  # image: uint8 (3, S, S); audio: float32 (samples,); text: str
+    group: int  # -1: no group
+
+
+def stable_hash(*parts: object) -> int:
+    """Hash of the parts' text to 63 bits, the same on every machine and run."""
+    digest = hashlib.blake2b("\x1f".join(str(part) for part in parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def generator(*parts: object) -> np.random.Generator:
+    """Counter-based random generator keyed by the parts."""
+    return np.random.Generator(np.random.Philox(key=stable_hash(*parts)))
+
+
+@lru_cache(maxsize=16)
+def _permutation(rows: int, seed: int, name: str, epoch: int) -> np.ndarray:
+    return generator("order", seed, name, epoch).permutation(rows)
+
+
+class Source:
+    """Rows of one manifest by position in an endless shuffled line."""
+
+    def __init__(self, config: SourceConfig, *, name: str, seed: int, specs: Mapping[str, InputSpec]) -> None:
+        """Open the shards.
+
+        Args:
+            specs: column name -> what its tower asks for; other columns are not decoded.
+        """
+        self.config, self.name, self.seed = config, name, seed
+        self.shards: ShardSet = open_shards(config.manifest)
+        self.specs = {column: spec for column, spec in specs.items() if column in self.shards.manifest.columns}
+        self._cache: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def locate(self, position: int) -> tuple[int, int]:
+        """Return (epoch, row) of a position in the line."""
+        epoch, place = divmod(position, len(self))
+        return epoch, int(_permutation(len(self), self.seed, self.name, epoch)[place])
+
+    def draw(self, position: int, *, cache: bool) -> Drawn:
+        """Decode and transform the row at ``position``.
+
+        Raises:
+            SkipSample: the row is damaged.
+        """
+        epoch, row = self.locate(position)
+        decoded = self._cache.get(row)
+        if decoded is None:
+            decoded = self._decode(self.shards[row])
+            if cache:
+                self._cache[row] = decoded
+        key, cells, group = decoded
+        values = {}
+        for column, spec in self.specs.items():
+            if column not in cells:
+                continue
+            rng = generator("row", self.seed, self.name, epoch, row, column)
+            if isinstance(spec, ImageSpec):
+                values[column] = train_image(cells[column], self.config.image, size=spec.size, rng=rng)
+            elif isinstance(spec, AudioSpec):
+                values[column] = train_audio(cells[column], self.config.audio, samples=spec.samples, rng=rng)
+            else:
+                values[column] = train_text(cells[column], self.config.text, rng)
+        return Drawn(key, values, group)
+
+    def _decode(self, raw: RawRow) -> tuple[str, dict[str, Any], int]:
+        cells = {}
+        for column, spec in self.specs.items():
+            cells[column] = decode_cell(raw, self.shards.manifest.columns[column], spec)
+        group = -1
+        if self.config.group is not None:
+            info = raw.info()
+            if self.config.group not in info:
+                raise SkipSample(f"{raw.key}: no field '{self.config.group}', which '{self.name}' groups by")
+            group = stable_hash(self.config.group, info[self.config.group])
+        return raw.key, cells, group
+
+
+def decode_cell(raw: RawRow, column: ColumnSpec, spec: InputSpec) -> Any:
+    """Decode one cell: a PIL picture, a mono waveform at the tower's rate, or a list of captions.
+
+    Raises:
+        SkipSample: the member is missing or damaged.
+    """
+    if column.extension not in raw.members:
+        raise SkipSample(f"{raw.key}: no .{column.extension} member")
+    content = raw.members[column.extension]
+    if isinstance(spec, ImageSpec):
+        return decode_image(content, key=raw.key)
+    if isinstance(spec, AudioSpec):
+        return decode_audio(content, key=raw.key, sample_rate_hz=spec.sample_rate_hz)
+    if column.field is not None:
+        info = raw.info()
+        if column.field not in info:
+            raise SkipSample(f"{raw.key}: no field '{column.field}' in .{column.extension}")
+        return captions_of(info[column.field], key=raw.key)
+    try:
+        return captions_of(content.decode("utf-8"), key=raw.key)
+    except UnicodeDecodeError as error:
+        raise SkipSample(f"{raw.key}: caption is not UTF-8") from error
+
+
+def check_source(name: str, source: SourceConfig) -> list[str]:
+    """Return what is wrong with a source, as messages; nothing is decoded."""
+    try:
+        open_shards(source.manifest)
+    except (ShardError, NeedsError) as error:
+        return [f"data.sources.{name}.manifest: {error}"]
+    return []

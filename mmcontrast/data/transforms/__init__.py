@@ -1,0 +1,1 @@
+"""Cheap, random, per-epoch changes of decoded samples."""

@@ -1,0 +1,80 @@
+"""PIL pictures to uint8 arrays of a tower's size, with random crops and colours in training."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+from PIL import Image, ImageEnhance, ImageOps
+
+from mmcontrast.config import Fraction, NonNegative, Positive, config
+
+
+@config
+class ImageTransform:
+    """Random resized crop, flip and colour changes.  Evaluation uses resize and centre crop alone."""
+
+    scale: tuple[Positive, Positive] = (0.9, 1.0)  # share of the area that a crop keeps (open_clip's default)
+    ratio: tuple[Positive, Positive] = (0.75, 1.3333)  # width / height of a crop
+    flip: Fraction = 0.0  # probability of a mirror image
+    rotate_degrees: Annotated[float, Ge(0), Le(180)] = 0.0  # largest rotation to either side
+    color: NonNegative = 0.0  # largest relative change of brightness, contrast and saturation
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.0  # largest shift of hue, in turns
+    grayscale: Fraction = 0.0  # probability of dropping colour
+
+    def __post_init__(self) -> None:
+        if self.scale[0] > self.scale[1] or self.scale[1] > 1:
+            raise ValueError("scale must be (low, high) with low <= high <= 1.")
+
+
+def train_image(image: Image.Image, config: ImageTransform, *, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a random view as uint8 of shape (3, size, size)."""
+    if config.rotate_degrees:
+        angle = rng.uniform(-config.rotate_degrees, config.rotate_degrees)
+        image = image.rotate(angle, resample=Image.Resampling.BILINEAR, fillcolor=(255, 255, 255))
+    box = _random_box(image.width, image.height, config, rng)
+    image = image.resize((size, size), resample=Image.Resampling.BICUBIC, box=box)
+    if rng.random() < config.flip:
+        image = ImageOps.mirror(image)
+    if config.color:
+        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            image = enhance(image).enhance(max(0.0, 1 + rng.uniform(-config.color, config.color)))
+    if config.hue:
+        hue, saturation, value = image.convert("HSV").split()
+        shift = round(rng.uniform(-config.hue, config.hue) * 255)
+        turned = Image.fromarray(((np.asarray(hue).astype(np.int16) + shift) % 256).astype(np.uint8))
+        image = Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+    if rng.random() < config.grayscale:
+        image = image.convert("L").convert("RGB")
+    return to_array(image)
+
+
+def eval_image(image: Image.Image, *, size: int) -> np.ndarray:
+    """Return the picture's centre square, resized, as uint8 of shape (3, size, size)."""
+    side = min(image.width, image.height)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return to_array(image.resize((size, size), resample=Image.Resampling.BICUBIC, box=box))
+
+
+def to_array(image: Image.Image) -> np.ndarray:
+    """Return RGB pixels as uint8 of shape (3, H, W)."""
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _random_box(
+    width: int, height: int, config: ImageTransform, rng: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """Crop box as in torchvision's RandomResizedCrop: ten tries, then the whole picture's centre."""
+    for _ in range(10):
+        area = width * height * rng.uniform(*config.scale)
+        ratio = math.exp(rng.uniform(math.log(config.ratio[0]), math.log(config.ratio[1])))
+        crop_width, crop_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
+        if crop_width <= width and crop_height <= height:
+            left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
+            return (left, top, left + crop_width, top + crop_height)
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return (left, top, left + side, top + side)
