@@ -119,7 +119,7 @@ class Source:
             info = raw.info()
             if self.config.group not in info:
                 raise SkipSample(f"{raw.key}: no field '{self.config.group}', which '{self.name}' groups by")
-            group = stable_hash(self.config.group, info[self.config.group])
+            group = stable_hash("group", info[self.config.group])
         return raw.key, cells, group
 
 

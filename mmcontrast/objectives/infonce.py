@@ -9,7 +9,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from mmcontrast import comm
-from mmcontrast.config import Positive, config
+from mmcontrast.config import NonNegative, Positive, config
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import LogitScale, Objective, masked_cross_entropy, own_columns
 from mmcontrast.types import Embedded, Embeddings, Needs, Terms
@@ -40,6 +40,7 @@ class InfoNCE(Objective):
         temperature: Positive = 0.07  # start of every pair's temperature (CLIP)
         learn_temperature: bool = True
         label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+        weight: NonNegative = 1.0  # factor of this objective in the run's loss
         group: str | None = None  # label whose equal values are never negatives of each other; -1 is no group
 
         def __post_init__(self) -> None:

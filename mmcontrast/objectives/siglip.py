@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 
 from mmcontrast import comm
-from mmcontrast.config import Positive, config
+from mmcontrast.config import NonNegative, Positive, config
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import LogitScale, Objective, own_columns
 from mmcontrast.types import Embeddings, Needs, Terms
@@ -35,6 +35,7 @@ class SigLIP(Objective):
         pair: tuple[str, str] = ("image", "text")
         temperature: Positive = 0.1  # the paper starts at t = 10
         bias: float = -10.0  # start of the bias, the paper's
+        weight: NonNegative = 1.0  # factor of this objective in the run's loss
         group: str | None = None  # rows of equal value are no negatives of each other; -1 is no group
 
     def __init__(self, config: Any) -> None:

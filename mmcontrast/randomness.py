@@ -1,0 +1,50 @@
+"""Seeds, and random states that can be captured, replayed and saved."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def seed_all(seed: int, rank: int) -> None:
+    """Seed python, numpy and torch; ranks differ, so that their dropout does."""
+    random.seed(f"{seed}/{rank}")
+    np.random.seed(np.random.SeedSequence([seed, rank]).generate_state(1)[0])
+    torch.manual_seed(seed * 1_000_003 + rank)
+
+
+@dataclass(frozen=True)
+class RandomState:
+    """State of torch's generators on the CPU and on one device."""
+
+    cpu: Tensor
+    device: Tensor | None
+    where: torch.device
+
+    @staticmethod
+    def capture(where: torch.device) -> RandomState:
+        """Take the state as it is now."""
+        on_device = torch.cuda.get_rng_state(where) if where.type == "cuda" else None
+        return RandomState(torch.get_rng_state(), on_device, where)
+
+    def restore(self) -> None:
+        """Put the state back."""
+        torch.set_rng_state(self.cpu)
+        if self.device is not None:
+            torch.cuda.set_rng_state(self.device, self.where)
+
+    @contextmanager
+    def replayed(self) -> Iterator[None]:
+        """Run a block from this state, then go on as if it had not run."""
+        now = RandomState.capture(self.where)
+        self.restore()
+        try:
+            yield
+        finally:
+            now.restore()

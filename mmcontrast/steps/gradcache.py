@@ -1,0 +1,54 @@
+"""A large batch in chunks: exact gradients at the memory of one chunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mmcontrast.config import Count, config
+from mmcontrast.engines.base import Engine
+from mmcontrast.randomness import RandomState
+from mmcontrast.steps import STEPS
+from mmcontrast.types import Batch, Embeddings, Terms
+
+
+@STEPS.register("gradcache")
+class GradCache:
+    """Embed chunk by chunk without a graph, take the loss's gradient at the embeddings, embed again with it.
+
+    The random state of each chunk's first pass is replayed in its second, so that dropout agrees.
+
+    Relations: the gradients of ``plain`` for every objective that reads pooled embeddings.
+    Source: Gao et al. 2021, arXiv:2101.06983.
+    """
+
+    reads_tokens = False
+
+    @config
+    class Config:
+        """Fields of the step."""
+
+        chunk_rows: Count = 128  # rows of this rank that are in memory with their graph at a time
+
+    def __init__(self, config: Any, *, engine: Engine) -> None:
+        self.config, self.engine = config, engine
+
+    def __call__(self, batch: Batch) -> Terms:
+        """Leave gradients on the model; return the loss and its scalars."""
+        rows, engine = self.config.chunk_rows, self.engine
+        chunks = batch.chunks(rows)
+        with engine.one_update():
+            seen: list[tuple[RandomState, Embeddings]] = []
+            with torch.no_grad():
+                for chunk in chunks:
+                    state = RandomState.capture(engine.device)
+                    seen.append((state, engine("embed", chunk)))
+            leaves = Embeddings.join([embeddings for _, embeddings in seen]).as_leaves()
+            terms = engine("loss", leaves)
+            engine.backward(terms.loss)
+            for chunk, (state, _), grads in zip(chunks, seen, leaves.grads(rows), strict=True):
+                with state.replayed():
+                    again = engine("embed", chunk)
+                engine.backward(again.dot(grads))
+        return terms
