@@ -1,0 +1,119 @@
+"""What a run says: metrics.jsonl, TensorBoard, and a progress line or bar on the console.  Rank 0 alone writes."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mmcontrast import comm
+
+
+class Log:
+    """Writes scalars every so many steps and keeps the time of named phases."""
+
+    def __init__(self, folder: Path, *, steps: int, every_steps: int, tensorboard: bool) -> None:
+        self._writes = comm.rank() == 0
+        self._every, self._steps = every_steps, steps
+        self._times: dict[str, float] = {}
+        self._since = time.perf_counter()
+        self._rows = 0
+        self._stream = (folder / "metrics.jsonl").open("a", encoding="utf-8") if self._writes else None
+        self._board: Any = None
+        self._bar: Any = None
+        self._task: Any = None
+        if self._writes and tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._stream is not None:
+            self._stream.close()
+        if self._board is not None:
+            self._board.close()
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        if not self._writes:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, flush=True)
+
+    @contextmanager
+    def timer(self, name: str) -> Iterator[None]:
+        """Add the block's seconds to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._times[name] = self._times.get(name, 0.0) + time.perf_counter() - start
+
+    def start(self, step: int) -> None:
+        """Begin timing, and show a bar when the console can."""
+        self._since = time.perf_counter()
+        if self._writes and sys.stdout.isatty():
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total} steps"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("train", total=self._steps, completed=step, note="")
+
+    def tick(self, step: int, rows: int) -> None:
+        """Count one finished step."""
+        self._rows += rows
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+    def due(self, step: int) -> bool:
+        """Whether this step's scalars are written."""
+        return step % self._every == 0 or step == self._steps or step == 1
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write one row: ``values``, throughput, and the share of time spent waiting for data since the last row."""
+        spent = max(time.perf_counter() - self._since, 1e-9)
+        row = {
+            "step": step,
+            **values,
+            "samples_per_second": self._rows / spent,
+            "data_wait_fraction": self._times.get("data", 0.0) / spent,
+            "seconds_per_step": spent / max(1, round(self._rows / max(values.get("batch_rows", 1), 1))),
+        }
+        self._since, self._rows, self._times = time.perf_counter(), 0, {}
+        if self._stream is not None:
+            clean = {name: value if math.isfinite(value) else None for name, value in row.items()}
+            self._stream.write(json.dumps(clean) + "\n")
+            self._stream.flush()
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, step)
+        left = (self._steps - step) * row["seconds_per_step"]
+        note = (
+            f"loss {row['loss']:.3f}  {row['samples_per_second']:.0f} samples/s  "
+            f"data wait {row['data_wait_fraction']:.1%}"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, note=note)
+        else:
+            self.say(f"step {step}/{self._steps}  {note}  {left:.0f} s left")

@@ -1,0 +1,171 @@
+"""The complete description of one job, and every check that needs no weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from mmcontrast import comm
+from mmcontrast.config import Count, NonNegativeCount, OneOf, Positive, config, load
+from mmcontrast.data.loader import DataConfig
+from mmcontrast.data.shards import open_shards
+from mmcontrast.data.source import check_source
+from mmcontrast.engines import ENGINES
+from mmcontrast.engines.local import Local
+from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_mean
+from mmcontrast.model import ModelConfig, modality_of
+from mmcontrast.objectives import OBJECTIVES
+from mmcontrast.optim import OPTIMIZERS, SCHEDULES
+from mmcontrast.optim.adamw import AdamW
+from mmcontrast.optim.cosine import Cosine
+from mmcontrast.steps import STEPS
+from mmcontrast.steps.plain import Plain
+from mmcontrast.towers.base import InputSpec
+from mmcontrast.types import Needs
+
+
+@config
+class LogConfig:
+    """What is written while training."""
+
+    every_steps: Count = 10  # steps between rows of metrics.jsonl
+    tensorboard: bool = True
+
+
+@config
+class CheckpointConfig:
+    """When checkpoints are written, and which are kept."""
+
+    every_steps: Count | None = None  # null: only at the end
+    keep: Count = 2  # newest ones kept
+
+
+@config
+class Run:
+    """One training job."""
+
+    out: Path  # run folder: config, metrics, checkpoints, reports
+    steps: Count  # updates
+    model: ModelConfig
+    data: DataConfig
+    objectives: dict[str, Annotated[Any, OneOf(OBJECTIVES)]]
+    seed: NonNegativeCount = 0
+    optimizer: Annotated[Any, OneOf(OPTIMIZERS)] = AdamW.Config()
+    schedule: Annotated[Any, OneOf(SCHEDULES)] = Cosine.Config()
+    step: Annotated[Any, OneOf(STEPS)] = Plain.Config()
+    engine: Annotated[Any, OneOf(ENGINES)] = Local.Config()
+    log: LogConfig = LogConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    threads: Count | None = None  # CPU threads of the training process; null: torch's choice
+    spike_limit: Positive | None = None  # stop when the loss exceeds this; null: only when it is not finite
+
+    def column_specs(self, needs: Needs) -> dict[str, InputSpec]:
+        """Column -> what its tower asks for, for every column that is embedded."""
+        specs = self.model.specs()
+        return {column: specs[modality_of(column)] for column in needs.embeddings}
+
+
+# Fields that may differ between the runs of one folder: they change no weight.
+FREE_FIELDS = ("out", "log", "checkpoint", "threads", "data.workers", "data.prefetch", "data.cache_decoded")
+
+
+def load_run(path: Path, overrides: list[str] | None = None) -> Run:
+    """Read a run's config.
+
+    Raises:
+        ConfigError: every problem found in it.
+    """
+    return load(Run, path, overrides)
+
+
+def build_objectives(run: Run) -> dict[str, Any]:
+    """Build the run's objectives by name."""
+    return {name: OBJECTIVES.build(objective) for name, objective in run.objectives.items()}
+
+
+def check(run: Run) -> list[str]:
+    """Check all that can be decided without weights; return the run's arithmetic in words.
+
+    Raises:
+        NeedsError: a column, label or tower is missing.
+        ConfigError: sources or sizes that cannot work.
+        RunFolderError: the run folder cannot be written.
+    """
+    problems = [line for name, source in run.data.sources.items() for line in check_source(name, source)]
+    if not run.data.sources:
+        problems.append("data.sources: empty. A run needs at least one source.")
+    if not run.objectives:
+        problems.append("objectives: empty. A run needs at least one objective.")
+    world_size = comm.launch().world_size
+    if run.data.batch_rows % world_size:
+        problems.append(f"data.batch_rows: {run.data.batch_rows} rows do not divide among {world_size} ranks.")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    objectives = build_objectives(run)
+    check_needs({name: objective.needs() for name, objective in objectives.items()}, run)
+    check_writable(run.out)
+    local = run.data.batch_rows // world_size
+    lines = [f"{world_size} rank(s) x {local} rows = {run.data.batch_rows:,} rows per update, {run.steps:,} updates"]
+    for name, source in run.data.sources.items():
+        lines.append(f"source {name}: {len(open_shards(source.manifest)):,} rows, weight {source.weight:g}")
+    return lines
+
+
+def provided(run: Run) -> dict[str, tuple[str, ...]]:
+    """Columns of each source."""
+    return {
+        name: tuple(open_shards(source.manifest).manifest.columns) for name, source in run.data.sources.items()
+    }
+
+
+def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
+    """Compare what objectives read with what towers and sources provide.
+
+    Raises:
+        NeedsError: every gap, one a line.
+    """
+    sources = provided(run)
+    columns = sorted({column for names in sources.values() for column in names})
+    problems = []
+    for name, need in needs.items():
+        where = f"objective '{name}' ({run.objectives[name].registry_name})"
+        for column in need.embeddings:
+            if modality_of(column) not in run.model.towers:
+                problems.append(
+                    f"{where} reads column '{column}', but model.towers has no tower for "
+                    f"{modality_of(column)}.{did_you_mean(modality_of(column), run.model.towers)}"
+                )
+            if column not in columns:
+                listing = "; ".join(f"{source} provides {', '.join(names)}" for source, names in sources.items())
+                problems.append(
+                    f"{where} reads column '{column}', which no source provides: {listing}. "
+                    f"Add a source that has it, or drop objectives.{name}."
+                )
+        for label in need.labels:
+            if label != "group":
+                problems.append(f"{where} reads label '{label}'; sources provide the label 'group'.")
+        lacking = [source for source, config in run.data.sources.items() if config.group is None]
+        if "group" in need.labels and len(lacking) == len(run.data.sources):
+            problems.append(f"{where} reads the label 'group', but no source names a field: set data.sources.*.group.")
+        tokens = [column for column in need.tokens]
+        if tokens and not STEPS.get(run.step.registry_name).reads_tokens:
+            problems.append(f"{where} reads tokens, which step '{run.step.registry_name}' does not carry. Use plain.")
+    if problems:
+        raise NeedsError("\n".join(problems))
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that files can be written under ``folder``, creating nothing but the folder.
+
+    Raises:
+        RunFolderError: it cannot be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise RunFolderError(f"cannot write to the run folder '{folder}': {error.strerror}. Set out=FOLDER.") from error

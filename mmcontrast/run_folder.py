@@ -1,0 +1,58 @@
+"""The folder of one run: its config, and the refusal to mix two configs in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmcontrast.config import dump, flatten, parse, parse_yaml, to_tree
+from mmcontrast.errors import ConfigError, RunFolderError
+from mmcontrast.run import FREE_FIELDS, Run
+
+CONFIG_NAME = "config.yaml"
+
+
+def open_run_folder(run: Run) -> Path:
+    """Create the run folder and its config file, or accept one made by the same config.
+
+    Raises:
+        RunFolderError: the folder holds another config's run; names the fields that differ.
+    """
+    path = run.out / CONFIG_NAME
+    run.out.mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        differences = _differences(parse_yaml(path.read_text(encoding="utf-8"), where=f"'{path}'"), to_tree(run))
+        if differences:
+            shown = "\n".join(f"  {line}" for line in differences[:8])
+            raise RunFolderError(
+                f"'{run.out}' holds a run of another config:\n{shown}\n"
+                "Use another folder (out=FOLDER), or the same config to resume."
+            )
+    path.write_text(dump(run), encoding="utf-8")
+    return run.out
+
+
+def read_run_folder(folder: Path) -> Run:
+    """Read back the config of a run folder.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise RunFolderError(f"'{folder}' is not a run folder: it has no {CONFIG_NAME}.")
+    try:
+        return parse(Run, parse_yaml(path.read_text(encoding="utf-8"), where=f"'{path}'"), where=str(path))
+    except ConfigError as error:
+        raise RunFolderError(f"the config of this run no longer reads: {error}") from error
+
+
+def _differences(old: Any, new: Any) -> list[str]:
+    before, after = flatten(old), flatten(new)
+    lines = []
+    for key in sorted({*before, *after}):
+        if any(key == free or key.startswith(f"{free}.") for free in FREE_FIELDS):
+            continue
+        if before.get(key) != after.get(key):
+            lines.append(f"{key}: {before.get(key)!r} there, {after.get(key)!r} here")
+    return lines

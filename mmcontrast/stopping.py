@@ -1,0 +1,39 @@
+"""Signals that ask a run to stop at the next step boundary."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+from mmcontrast import comm
+
+# 75 is EX_TEMPFAIL: stopped on request, saved, to be started again.  130 is what a shell shows for ctrl-C.
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGUSR1: 75}
+
+
+class StopSignal:
+    """Remembers the first signal; the second ctrl-C ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> StopSignal:
+        for each in EXIT_CODES:
+            self._before[each] = signal.signal(each, self._take)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)  # type: ignore[arg-type]
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = self.received or signal.Signals(number)
+
+    def agreed(self) -> bool:
+        """True once any rank has received a signal; every rank must ask."""
+        return not comm.all_true(self.received is None)

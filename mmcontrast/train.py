@@ -1,0 +1,155 @@
+"""Train one Run.  Read top to bottom: set up, build, resume, loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmcontrast import checkpoint, comm
+from mmcontrast.checkpoint import Clock
+from mmcontrast.data.loader import Loader
+from mmcontrast.engines import ENGINES
+from mmcontrast.engines.base import Engine
+from mmcontrast.errors import Diverged
+from mmcontrast.logs import Log
+from mmcontrast.model import Model
+from mmcontrast.optim import OPTIMIZERS, SCHEDULES
+from mmcontrast.randomness import seed_all
+from mmcontrast.run import Run, build_objectives, check
+from mmcontrast.run_folder import open_run_folder
+from mmcontrast.steps import STEPS
+from mmcontrast.stopping import EXIT_CODES, StopSignal
+from mmcontrast.types import Terms
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training call ended."""
+
+    checkpoint: Path
+    step: int
+    exit_code: int  # 0: done; 130 or 75: stopped by a signal, saved
+
+
+def train(run: Run) -> Trained:
+    """Train until ``run.steps`` updates, resuming by itself.
+
+    Raises:
+        NeedsError: an objective reads what no source or tower provides (before any weight exists).
+        ConfigError, RunFolderError: the config or the run folder cannot be used.
+        Diverged: the loss or a gradient stopped being finite; names the step and rows.
+    """
+    # ------------------------------------------------------------------ set up
+    arithmetic = check(run)
+    home = open_run_folder(run)
+    seed_all(run.seed, comm.rank())
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+
+    # ------------------------------------------------------------------- build
+    model = Model(run.model, build_objectives(run))
+    engine = ENGINES.build(run.engine, model=model, optimizer=OPTIMIZERS.build(run.optimizer))
+    schedule = SCHEDULES.build(run.schedule, steps=run.steps)
+    step = STEPS.build(run.step, engine=engine)
+    specs = run.column_specs(model.needs)
+    loader = Loader(run.data, seed=run.seed, specs=specs, rank=comm.rank(), world_size=comm.world_size())
+
+    # ------------------------------------------------------------------ resume
+    clock = resume(home, engine)
+    loader.seek(clock.step, last=run.steps)
+    log = Log(home, steps=run.steps, every_steps=run.log.every_steps, tensorboard=run.log.tensorboard)
+
+    # -------------------------------------------------------------------- loop
+    with log, StopSignal() as stop:
+        for line in (f"run folder {home}", *arithmetic, parameters_in_words(model)):
+            log.say(line)
+        log.say(f"training from step {clock.step} of {run.steps}")
+        log.start(clock.step)
+        saved = clock.step if clock.step else -1
+        while clock.step < run.steps and not stop.agreed():
+            began = time.perf_counter()
+            with log.timer("data"):
+                loaded = next(loader)
+            with log.timer("step"):
+                terms = step(loaded.batch.to(engine.device))
+                factor = schedule.factor(clock.step)
+                norm = engine.step(lr_factor=factor)
+                model.after_step()
+            refuse_divergence(clock.step, terms, norm, loaded.batch.keys, limit=run.spike_limit)
+            clock.step += 1
+            clock.rows += len(loaded.batch) * comm.world_size()
+            clock.seconds += time.perf_counter() - began
+            for message in loaded.skipped:
+                log.say(f"skipped: {message}")
+            log.tick(clock.step, len(loaded.batch) * comm.world_size())
+            if log.due(clock.step):
+                values = {"loss": terms.loss, **terms.scalars}
+                means = {name: float(comm.all_mean(value)) for name, value in values.items()}
+                rate = {"learning_rate": run.optimizer.lr * factor, "grad_norm": norm}
+                rows = {"rows": clock.rows, "batch_rows": run.data.batch_rows, "seconds": clock.seconds}
+                log.scalars(clock.step, {**means, **rate, **rows, **loader.stats()})
+            every = run.checkpoint.every_steps
+            if every is not None and clock.step % every == 0:
+                write(home, engine, clock, keep=run.checkpoint.keep)
+                saved = clock.step
+        if saved != clock.step:
+            write(home, engine, clock, keep=run.checkpoint.keep)
+        path = home / "checkpoints" / checkpoint.folder_name(clock.step)
+        code = EXIT_CODES[stop.received] if stop.received is not None and clock.step < run.steps else 0
+        if code:
+            log.say(f"stopped by {stop.received.name if stop.received else ''} at step {clock.step}")
+            log.say(f"saved to {path}; the same command resumes")
+        else:
+            log.say(f"done: {run.steps} steps in {clock.seconds:.0f} s, checkpoint {path}")
+    return Trained(path, clock.step, code)
+
+
+def resume(home: Path, engine: Engine) -> Clock:
+    """Load the newest valid checkpoint of the run folder, if there is one."""
+    found = checkpoint.newest(home / "checkpoints")
+    if found is None:
+        return Clock()
+    saved = checkpoint.load(found)
+    engine.load_model_state(saved.model)
+    engine.load_optimizer_state(saved.optimizer)
+    torch.set_rng_state(saved.random_state)
+    return saved.clock
+
+
+def write(home: Path, engine: Engine, clock: Clock, *, keep: int) -> Path:
+    """Save the engine's whole state."""
+    return checkpoint.save(
+        home / "checkpoints",
+        clock=clock,
+        model=engine.model_state(),
+        optimizer=engine.optimizer_state(),
+        random_state=torch.get_rng_state(),
+        keep=keep,
+    )
+
+
+def refuse_divergence(step: int, terms: Terms, norm: float, keys: list[str], *, limit: float | None) -> None:
+    """Raise when the loss or the gradient norm is not finite, or the loss is over the limit.
+
+    Raises:
+        Diverged: names the step and the first rows of its batch.
+    """
+    loss = float(terms.loss.detach())
+    healthy = math.isfinite(loss) and math.isfinite(norm) and (limit is None or loss <= limit)
+    if not comm.all_true(healthy):
+        raise Diverged(
+            f"step {step}: loss {loss:g}, gradient norm {norm:g}. Nothing of this step was kept; the newest "
+            f"checkpoint is from before it. First rows of its batch: {', '.join(keys[:4])}."
+        )
+
+
+def parameters_in_words(model: Model) -> str:
+    """Return the number of parameters of each tower."""
+    parts = [
+        f"{name} {sum(p.numel() for p in tower.parameters()) / 1e6:.2f}M" for name, tower in model.towers.items()
+    ]
+    return f"towers: {', '.join(parts)}"
