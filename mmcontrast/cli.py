@@ -1,0 +1,116 @@
+"""The ``mmcontrast`` command: each subcommand reads its arguments and calls one function."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmcontrast.errors import ConfigError, MMContrastError, did_you_mean
+
+EXAMPLES = """examples:
+  mmcontrast train configs/quickstart.yaml                    train; the same command resumes
+  mmcontrast train configs/quickstart.yaml optimizer.lr=1e-3 out=runs/lr1e-3
+  mmcontrast train configs/quickstart.yaml --print-config     the resolved config, nothing run
+  mmcontrast check configs/quickstart.yaml                    every check that needs no weights
+  mmcontrast eval run runs/quickstart --suite quickstart      table, results.json and report.html
+  mmcontrast list towers                                      what can be named in a config
+"""
+
+KINDS = {
+    "towers": "mmcontrast.towers:TOWERS",
+    "heads": "mmcontrast.heads:HEADS",
+    "geometries": "mmcontrast.geometry:GEOMETRIES",
+    "objectives": "mmcontrast.objectives:OBJECTIVES",
+    "tokenizers": "mmcontrast.tokenizers:TOKENIZERS",
+    "optimizers": "mmcontrast.optim:OPTIMIZERS",
+    "schedules": "mmcontrast.optim:SCHEDULES",
+    "engines": "mmcontrast.engines:ENGINES",
+    "steps": "mmcontrast.steps:STEPS",
+    "evaluators": "mmcontrast.evaluate:EVALUATORS",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0, 2 for a user's mistake, 130 for ctrl-C."""
+    parsed = parser().parse_args(arguments)
+    try:
+        return int(parsed.call(parsed) or 0)
+    except MMContrastError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="mmcontrast",
+        description="Pretrain CLIP, CLAP and tri-modal models, and measure them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    add = commands.add_parser("train", help="train the run that a config describes")
+    _config_arguments(add)
+    add.add_argument("--print-config", action="store_true", help="print the resolved config and stop")
+    add.set_defaults(call=_train)
+    add = commands.add_parser("check", help="check a config against its data, without weights")
+    _config_arguments(add)
+    add.set_defaults(call=_check)
+    add = commands.add_parser("list", help="list what can be named in a config")
+    add.add_argument("kind", metavar="KIND", nargs="?", help=f"one of: {', '.join(KINDS)}")
+    add.set_defaults(call=_list)
+    evaluation = commands.add_parser("eval", help="evaluate a checkpoint, compare results, draw reports")
+    from mmcontrast.evaluate.command import add_commands
+
+    add_commands(evaluation)
+    return top
+
+
+def _config_arguments(add: argparse.ArgumentParser) -> None:
+    add.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    add.add_argument("overrides", nargs="*", metavar="key=value", help="dotted.path=value, applied in order")
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    from mmcontrast.config import dump
+    from mmcontrast.run import load_run
+
+    run = load_run(parsed.config, parsed.overrides)
+    if parsed.print_config:
+        print(dump(run), end="")
+        return 0
+    from mmcontrast.train import train
+
+    return train(run).exit_code
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    from mmcontrast.run import check, load_run
+
+    for line in check(load_run(parsed.config, parsed.overrides)):
+        print(line)
+    print("nothing wrong found")
+    return 0
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    if parsed.kind is None:
+        print("\n".join(KINDS))
+        return 0
+    if parsed.kind not in KINDS:
+        raise ConfigError(
+            f"nothing is listed under '{parsed.kind}'.{did_you_mean(parsed.kind, KINDS)} Known: {', '.join(KINDS)}."
+        )
+    import importlib
+
+    module, _, name = KINDS[parsed.kind].partition(":")
+    registry = getattr(importlib.import_module(module), name)
+    width = max(len(each) for each in registry.names())
+    for each in registry.names():
+        summary = (registry.get(each).__doc__ or "").strip().split("\n")[0]
+        print(f"{each:<{width}}  {summary}")
+    return 0

@@ -1,0 +1,107 @@
+"""A trained model seen from outside: pictures, sounds and strings in, points of the shared space out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mmcontrast import checkpoint
+from mmcontrast.data.collate import pad_ids
+from mmcontrast.data.loader import encoders
+from mmcontrast.data.transforms.audio import eval_audio
+from mmcontrast.data.transforms.image import eval_image
+from mmcontrast.errors import NeedsError
+from mmcontrast.geometry.base import Geometry
+from mmcontrast.model import Model, ModelConfig
+from mmcontrast.run_folder import read_run_folder
+from mmcontrast.towers.base import AudioSpec, ImageSpec
+
+BATCH_ROWS = 128
+
+
+class TowerEncoder:
+    """Encodes decoded items with a model's towers, deterministically, in batches."""
+
+    def __init__(self, model: Model, *, device: str = "cpu", batch_rows: int = BATCH_ROWS) -> None:
+        self.model = model.eval().to(device)
+        self.device = torch.device(device)
+        self.geometry: Geometry = model.geometry
+        self.specs = model.config.specs()
+        self.modalities = tuple(sorted(self.specs))
+        self._batch_rows = batch_rows
+        self._tokenize = encoders(self.specs)
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate at which :meth:`encode` expects waveforms.
+
+        Raises:
+            NeedsError: the model has no audio tower.
+        """
+        return self._spec("audio").sample_rate_hz
+
+    @torch.inference_mode()
+    def encode(self, modality: str, items: Sequence[Any], *, progress: str | None = None) -> Float[Tensor, "N D"]:
+        """Embed items of one modality.
+
+        Args:
+            items: PIL pictures, mono float32 waveforms at ``sample_rate_hz``, or strings.
+            progress: label of a progress bar; none if null.
+
+        Returns:
+            float32 on the CPU, shape (N, D), on the model's geometry.
+        """
+        self._spec(modality)
+        starts: Any = range(0, len(items), self._batch_rows)
+        if progress is not None:
+            from rich.progress import track
+
+            starts = track(starts, description=progress, transient=True)
+        parts = [
+            self.model.encode(modality, self._stack(modality, items[start : start + self._batch_rows])).float().cpu()
+            for start in starts
+        ]
+        return torch.cat(parts) if parts else torch.zeros(0, self.model.config.dim)
+
+    def _spec(self, modality: str) -> Any:
+        if modality not in self.specs:
+            raise NeedsError(f"this model has no {modality} tower; it has: {', '.join(self.modalities)}.")
+        return self.specs[modality]
+
+    def _stack(self, modality: str, items: Sequence[Any]) -> Tensor:
+        spec = self._spec(modality)
+        if isinstance(spec, ImageSpec):
+            arrays = [eval_image(item, size=spec.size) for item in items]
+        elif isinstance(spec, AudioSpec):
+            arrays = [eval_audio(item, samples=spec.samples) for item in items]
+        else:
+            encode: Callable[[str], list[int]] = self._tokenize[modality]
+            return torch.stack(pad_ids([encode(item) for item in items])).to(self.device)
+        return torch.from_numpy(np.stack(arrays)).to(self.device)
+
+
+def load_encoder(location: Path, *, device: str = "cpu") -> TowerEncoder:
+    """Load the encoder of a run folder (its newest valid checkpoint) or of one checkpoint in it.
+
+    Raises:
+        RunFolderError, CheckpointError: nothing usable is there.
+    """
+    path = checkpoint.find(Path(location))
+    run = read_run_folder(path.parent.parent)
+    model = Model(run.model)
+    state = checkpoint.load_model_state(path)
+    model.load_state_dict({name: value for name, value in state.items() if not name.startswith("objectives.")})
+    return TowerEncoder(model, device=device)
+
+
+def untrained_encoder(config: ModelConfig, *, seed: int = 0) -> TowerEncoder:
+    """The same towers with random weights: the control that knows nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TowerEncoder(Model(config))
