@@ -12,6 +12,7 @@ import json
 import re
 import types
 import typing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -41,6 +42,10 @@ class OneOf:
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def config(cls: type[T]) -> type[T]:
     """Turn a class into a frozen, keyword-only dataclass that :func:`load` can fill from YAML."""
+    for name in vars(cls).get("__annotations__", {}):
+        default = vars(cls).get(name)
+        if isinstance(default, dict):  # each instance gets a copy of its own
+            setattr(cls, name, dataclasses.field(default_factory=partial(dict, default)))
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     made.__is_config__ = True  # type: ignore[attr-defined]
     return made
