@@ -14,7 +14,7 @@ from mmcontrast.heads import HEADS
 from mmcontrast.heads.linear import Linear
 from mmcontrast.objectives.base import Objective
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import InputSpec
+from mmcontrast.specs import InputSpec
 from mmcontrast.types import Batch, Column, Embedded, Embeddings, Needs, Terms, Values, map_values
 
 

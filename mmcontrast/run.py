@@ -22,7 +22,7 @@ from mmcontrast.optim.adamw import AdamW
 from mmcontrast.optim.cosine import Cosine
 from mmcontrast.steps import STEPS
 from mmcontrast.steps.plain import Plain
-from mmcontrast.towers.base import InputSpec
+from mmcontrast.specs import InputSpec
 from mmcontrast.types import Needs
 
 

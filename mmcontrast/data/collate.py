@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.data.source import Drawn
-from mmcontrast.towers.base import AudioSpec, ImageSpec, InputSpec
+from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
 from mmcontrast.types import Batch, Column
 
 Encode = Callable[[str], list[int]]

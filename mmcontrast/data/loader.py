@@ -15,7 +15,7 @@ from mmcontrast.data.mixture import Draw, Mixture, Place
 from mmcontrast.data.source import Drawn, Source, SourceConfig
 from mmcontrast.data.tokenizers import TOKENIZERS
 from mmcontrast.errors import ShardError, SkipSample
-from mmcontrast.towers.base import InputSpec, TextSpec
+from mmcontrast.specs import InputSpec, TextSpec
 from mmcontrast.types import Batch
 
 MAX_SUBSTITUTES = 100  # tries to replace one bad row

@@ -22,7 +22,7 @@ from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.text import TextTransform, captions_of, train_text
 from mmcontrast.errors import NeedsError, ShardError, SkipSample
-from mmcontrast.towers.base import AudioSpec, ImageSpec, InputSpec
+from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
 
 
 @config

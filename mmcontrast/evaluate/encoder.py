@@ -20,7 +20,7 @@ from mmcontrast.errors import NeedsError
 from mmcontrast.geometry.base import Geometry
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.run_folder import read_run_folder
-from mmcontrast.towers.base import AudioSpec, ImageSpec
+from mmcontrast.specs import AudioSpec, ImageSpec
 
 BATCH_ROWS = 128
 

@@ -1,44 +1,15 @@
-"""What every tower offers, and what it asks of the loader."""
+"""What every tower offers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 from mmcontrast.types import Features, Values
 
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSpec:
-    """The loader brings uint8 pictures of shape (B, 3, size, size); towers normalise them themselves."""
-
-    size: int  # pixels
-
-
-@dataclass(frozen=True, kw_only=True)
-class AudioSpec:
-    """The loader brings float32 waveforms in [-1, 1] of shape (B, seconds * sample_rate_hz), mono."""
-
-    sample_rate_hz: int
-    seconds: float
-
-    @property
-    def samples(self) -> int:
-        """Waveform length."""
-        return round(self.seconds * self.sample_rate_hz)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextSpec:
-    """The loader brings int64 token ids of shape (B, T), T at most ``context_length``, trimmed to the longest."""
-
-    tokenizer: Any  # a tokenizer's Config, see mmcontrast.data.tokenizers
-    context_length: int
-
-
-InputSpec = ImageSpec | AudioSpec | TextSpec
+__all__ = ["AudioSpec", "ImageSpec", "InputSpec", "TextSpec", "Tower"]
 
 
 class Tower(nn.Module):
