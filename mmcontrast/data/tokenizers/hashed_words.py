@@ -1,0 +1,38 @@
+"""Words by hash: no vocabulary to build, ship or lose."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from functools import lru_cache
+from typing import Any
+
+from mmcontrast.config import config
+from mmcontrast.data.tokenizers import TOKENIZERS
+from mmcontrast.data.tokenizers.base import Tokenizer
+
+_WORDS = re.compile(r"\w+|[^\w\s]")
+MAX_CHARACTERS = 20_000  # of a text; more could not fit any context
+
+
+@lru_cache(maxsize=1 << 16)
+def word_id(word: str) -> int:
+    """Map a word to 1 .. 2^31 - 1; 0 is the padding."""
+    return zlib.crc32(word.encode("utf-8", "replace")) % (2**31 - 1) + 1
+
+
+@TOKENIZERS.register("hashed_words")
+class HashedWords(Tokenizer):
+    """Lower-case words and punctuation marks, each as a 31-bit hash of its letters."""
+
+    @config
+    class Config:
+        """No fields."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+
+    def encode(self, text: str, *, context_length: int) -> list[int]:
+        """Return the hashes of the first words; an empty text becomes one token."""
+        words = _WORDS.findall(text[:MAX_CHARACTERS].lower())[:context_length]
+        return [word_id(word) for word in words or [""]]

@@ -1,0 +1,90 @@
+"""A small residual network for small pictures: quick on a CPU, no batch statistics."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from mmcontrast.config import Count, config
+from mmcontrast.specs import ImageSpec
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.base import Tower
+from mmcontrast.types import Features
+
+
+@TOWERS.register("small_resnet")
+class SmallResNet(Tower):
+    """Plain 3x3 residual blocks with group norm, halving the picture at each stage.
+
+    Tokens are the cells of the last feature map.
+
+    Source: He et al. 2015, arXiv:1512.03385 (basic blocks); Wu and He 2018, arXiv:1803.08494 (group norm, so that
+    no row of a batch touches another).
+    """
+
+    @config
+    class Config:
+        """Fields of the tower; the defaults hold 1.2M parameters."""
+
+        modality: ClassVar[str] = "image"
+        size: Count = 64  # pixels
+        widths: tuple[Count, ...] = (32, 64, 128, 192)  # channels of each stage
+        blocks: tuple[Count, ...] = (1, 1, 1, 1)  # residual blocks of each stage
+        groups: Count = 8  # channel groups of each norm
+
+        def __post_init__(self) -> None:
+            if len(self.widths) != len(self.blocks):
+                raise ValueError("widths and blocks need the same number of stages.")
+            if any(width % self.groups for width in self.widths):
+                raise ValueError(f"widths {self.widths} must be multiples of groups = {self.groups}.")
+
+        def input_spec(self) -> ImageSpec:
+            """Pictures of ``size`` pixels."""
+            return ImageSpec(size=self.size)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        first = config.widths[0]
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, first, 4, stride=2, padding=1, bias=False), nn.GroupNorm(config.groups, first), nn.ReLU()
+        )
+        stages, width = [], first
+        for stage, (after, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            for block in range(count):
+                stride = 2 if block == 0 and stage > 0 else 1
+                stages.append(Block(width, after, stride=stride, groups=config.groups))
+                width = after
+        self.stages = nn.Sequential(*stages)
+        self.width = width
+
+    def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
+        """Encode uint8 pictures."""
+        pixels = values.float() / 127.5 - 1
+        cells = self.stages(self.stem(pixels))
+        tokens = cells.flatten(2).transpose(1, 2)  # (B, H * W, width)
+        return Features(tokens.mean(dim=1), tokens)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with a shortcut, which averages and projects where the shape changes."""
+
+    def __init__(self, before: int, after: int, *, stride: int, groups: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.GroupNorm(groups, after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(groups, after)
+        nn.init.zeros_(self.norm2.weight)  # each block starts as its shortcut
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or before != after:
+            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+            self.shortcut = nn.Sequential(pool, nn.Conv2d(before, after, 1, bias=False))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Return the block's output, at a stride's smaller size."""
+        inner = relu(self.norm1(self.conv1(x)))
+        return torch.relu(self.shortcut(x) + self.norm2(self.conv2(inner)))

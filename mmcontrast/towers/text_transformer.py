@@ -1,0 +1,116 @@
+"""A small text transformer over hashed words."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Lt
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from mmcontrast.config import Count, OneOf, config
+from mmcontrast.data.tokenizers import TOKENIZERS
+from mmcontrast.data.tokenizers.hashed_words import HashedWords
+from mmcontrast.specs import TextSpec
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.base import Tower
+from mmcontrast.types import Features
+
+
+class HashEmbedding(nn.Module):
+    """Sum of several rows of one table, chosen by different hashes of an id: collisions come apart.
+
+    Source: Svenstrup et al. 2017, arXiv:1709.03933, without the learned importance weights.
+    """
+
+    # Odd multipliers of Knuth's multiplicative hashing, one a lookup.
+    _MULTIPLIERS = (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263)
+
+    def __init__(self, *, buckets: int, lookups: int, width: int) -> None:
+        super().__init__()
+        assert 1 <= lookups <= len(self._MULTIPLIERS)
+        self.buckets, self.lookups = buckets, lookups
+        self.table = nn.Embedding(buckets, width)
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T width"]:
+        """Embed 31-bit ids."""
+        rows = [((ids * factor) % (2**31 - 1)) % self.buckets for factor in self._MULTIPLIERS[: self.lookups]]
+        return self.table(torch.stack(rows)).sum(dim=0)
+
+
+@TOWERS.register("text_transformer")
+class TextTransformer(Tower):
+    """Pre-norm transformer; bidirectional over the real tokens; pooled by their mean.
+
+    Padding is masked, so any amount of it on the right changes nothing.
+    """
+
+    @config
+    class Config:
+        """Fields of the tower; the defaults hold 1.8M parameters."""
+
+        modality: ClassVar[str] = "text"
+        tokenizer: Annotated[Any, OneOf(TOKENIZERS)] = HashedWords.Config()
+        context_length: Count = 32  # tokens
+        width: Count = 192
+        layers: Count = 2
+        heads: Count = 4
+        buckets: Count = 4096  # rows of the embedding table
+        lookups: Annotated[int, Ge(1), Lt(5)] = 2  # rows summed for each word
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+        def __post_init__(self) -> None:
+            if self.width % self.heads:
+                raise ValueError(f"width {self.width} is not a multiple of heads = {self.heads}.")
+
+        def input_spec(self) -> TextSpec:
+            """Ids of the tokenizer."""
+            return TextSpec(tokenizer=self.tokenizer, context_length=self.context_length)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.embed = HashEmbedding(buckets=config.buckets, lookups=config.lookups, width=config.width)
+        self.positions = nn.Parameter(0.01 * torch.randn(config.context_length, config.width))
+        self.layers = nn.ModuleList(
+            Layer(config.width, heads=config.heads, dropout=config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.width = config.width
+
+    def forward(self, values: Int[Tensor, "B T"]) -> Features:
+        """Encode ids; 0 is padding."""
+        real = values != 0
+        x = self.embed(values) + self.positions[: values.shape[1]]
+        for layer in self.layers:
+            x = layer(x, real)
+        x = self.norm(x)
+        weight = real[:, :, None].to(x.dtype)
+        pooled = (x * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+        return Features(pooled, x, real)
+
+
+class Layer(nn.Module):
+    """Attention and a four-fold MLP, each after a layer norm."""
+
+    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mixed = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B T width"], real: Bool[Tensor, "B T"]) -> Float[Tensor, "B T width"]:
+        """Mix tokens, then channels; queries see real tokens alone."""
+        rows, tokens, width = x.shape
+        parts = self.mixed(self.norm1(x)).view(rows, tokens, 3, self.heads, width // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        # A row of padding alone (an absent cell) sees itself rather than nothing: softmax over nothing is NaN.
+        seen = real | ~real.any(dim=1, keepdim=True)
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None, :])
+        x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(rows, tokens, width)))
+        return x + self.dropout(self.mlp(self.norm2(x)))
