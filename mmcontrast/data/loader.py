@@ -13,7 +13,7 @@ from mmcontrast.config import Count, Fraction, NonNegativeCount, config
 from mmcontrast.data.collate import Encode, collate
 from mmcontrast.data.mixture import Draw, Mixture, Place
 from mmcontrast.data.source import Drawn, Source, SourceConfig
-from mmcontrast.data.tokenizers import TOKENIZERS
+from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.errors import ShardError, SkipSample
 from mmcontrast.specs import InputSpec, TextSpec
 from mmcontrast.types import Batch

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from mmcontrast.config import config
-from mmcontrast.data.tokenizers import TOKENIZERS
-from mmcontrast.data.tokenizers.base import Tokenizer
+from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.tokenizers.base import Tokenizer
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
 MAX_CHARACTERS = 20_000  # of a text; more could not fit any context

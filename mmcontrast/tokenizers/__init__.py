@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from mmcontrast.registry import Registry
 
-TOKENIZERS = Registry("tokenizer", "mmcontrast.data.tokenizers")
+TOKENIZERS = Registry("tokenizer", "mmcontrast.tokenizers")

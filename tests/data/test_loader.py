@@ -1,0 +1,134 @@
+"""The loader: one sequence of global batches, whatever the ranks, workers and interruptions; damage is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmcontrast.data.loader import DataConfig, Loaded, Loader
+from mmcontrast.data.source import SourceConfig
+from mmcontrast.errors import ShardError
+from mmcontrast.specs import AudioSpec, ImageSpec, TextSpec
+from mmcontrast.tokenizers import TOKENIZERS
+from tests.fixtures import RATE, make_set
+
+SPECS = {
+    "image": ImageSpec(size=16),
+    "audio": AudioSpec(sample_rate_hz=RATE, seconds=0.25),
+    "text": TextSpec(tokenizer=TOKENIZERS.get("hashed_words").Config(), context_length=16),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    folder = tmp_path_factory.mktemp("sets")
+    sources = {
+        "pictures": SourceConfig(
+            manifest=make_set(folder / "pictures", columns=("image", "text")), weight=3, group="thing"
+        ),
+        "sounds": SourceConfig(manifest=make_set(folder / "sounds", columns=("audio", "text"), rows=17), weight=2),
+        "both": SourceConfig(manifest=make_set(folder / "both", columns=("image", "audio", "text"), rows=9)),
+    }
+    return DataConfig(sources=sources, batch_rows=12, workers=0)
+
+
+def digest(batches: Iterable[Loaded]) -> str:
+    """Digest of every value of one rank-ordered global batch after another."""
+    total = hashlib.sha256()
+    for loaded in batches:
+        batch = loaded.batch
+        total.update(json.dumps(batch.keys).encode())
+        for name in sorted(batch.columns):
+            column = batch.columns[name]
+            # Ids are padded to this rank's longest caption: zeros at the end are no part of the content.
+            rows = [row.numpy().tobytes().rstrip(b"\0") for row in column.values.contiguous()]
+            total.update(b"".join(rows) + column.present.numpy().tobytes())
+    return total.hexdigest()
+
+
+def by_step(config: DataConfig, *, world_size: int, workers: int, stops: tuple[int, ...] = (), steps: int = 8) -> list:
+    config = DataConfig(**{**vars(config), "workers": workers})
+    bounds = [0, *stops, steps]
+    result: list[str] = []
+    for first, last in zip(bounds, bounds[1:], strict=False):
+        loaders = [
+            Loader(config, seed=5, specs=SPECS, rank=rank, world_size=world_size) for rank in range(world_size)
+        ]
+        for loader in loaders:
+            loader.seek(first, last=last)
+        for _ in range(first, last):
+            rows: list[list] = [[], []]
+            for loader in loaders:
+                batch = next(loader).batch
+                rows[0].extend(batch.keys)
+                present = torch.stack([column.present for _, column in sorted(batch.columns.items())], dim=1)
+                for index in range(len(batch)):
+                    cells = b"".join(
+                        column.values[index].contiguous().numpy().tobytes().rstrip(b"\0")
+                        for _, column in sorted(batch.columns.items())
+                    )
+                    rows[1].append(hashlib.sha256(cells + present[index].numpy().tobytes()).hexdigest())
+            result.append(hashlib.sha256(json.dumps(rows).encode()).hexdigest())
+    return result
+
+
+def test_global_batches_do_not_know_ranks_workers_or_interruptions(data: DataConfig) -> None:
+    whole = by_step(data, world_size=1, workers=0)
+    assert len(set(whole)) == len(whole)
+    for world_size, workers, stops in ((1, 2, ()), (2, 0, (3,)), (4, 0, (1, 6)), (2, 1, (5,))):
+        assert by_step(data, world_size=world_size, workers=workers, stops=stops) == whole
+
+
+def test_absent_cells_are_zero_and_groups_follow_the_source(data: DataConfig) -> None:
+    loader = Loader(data, seed=0, specs=SPECS)
+    loader.seek(0, last=4)
+    for loaded in loader:
+        batch = loaded.batch
+        for column in batch.columns.values():
+            assert column.values[~column.present].abs().sum() == 0
+        from_pictures = torch.tensor([key.startswith("pictures/") for key in batch.keys])
+        assert (batch.columns["image"].present >= from_pictures).all()
+        assert ((batch.labels["group"] >= 0) == from_pictures).all()
+        assert batch.columns["image"].values.dtype == torch.uint8
+
+
+def test_a_source_epoch_shows_every_row_once(data: DataConfig) -> None:
+    loader = Loader(data, seed=0, specs=SPECS)
+    loader.seek(0, last=100)
+    seen: list[str] = []
+    while len(seen) < 24:
+        seen.extend(key for key in next(loader).batch.keys if key.startswith("pictures/"))
+    assert len(set(seen[:24])) == 24
+
+
+def test_a_damaged_row_is_replaced_counted_and_named(tmp_path: Path) -> None:
+    folder = Path(make_set(tmp_path / "damaged", columns=("image", "text"), rows=40, rows_per_shard=40))
+    (shard,) = folder.glob("*.tar")
+    content = bytearray(shard.read_bytes())
+    start = content.index(b"\x89PNG", 3 * 2048)
+    content[start : start + 40] = b"\0" * 40
+    shard.write_bytes(bytes(content))
+    config = DataConfig(sources={"damaged": SourceConfig(manifest=str(folder))}, batch_rows=20, workers=0)
+    specs = {name: SPECS[name] for name in ("image", "text")}
+    loader = Loader(config, seed=0, specs=specs)
+    loader.seek(0, last=2)
+    messages = [message for loaded in loader for message in loaded.skipped]
+    assert len(messages) == 1 and "row-" in messages[0] and "does not decode" in messages[0]
+    assert loader.rows == 40
+
+
+def test_too_much_damage_stops_the_run(tmp_path: Path) -> None:
+    folder = Path(make_set(tmp_path / "rubble", columns=("image", "text"), rows=40, rows_per_shard=40))
+    (shard,) = folder.glob("*.tar")
+    shard.write_bytes(shard.read_bytes().replace(b"\x89PNG", b"<htm", 20))
+    config = DataConfig(sources={"rubble": SourceConfig(manifest=str(folder))}, batch_rows=20, workers=0)
+    loader = Loader(config, seed=0, specs={name: SPECS[name] for name in ("image", "text")})
+    loader.seek(0, last=50)
+    with pytest.raises(ShardError, match="max_skipped"):
+        for _ in loader:
+            pass
