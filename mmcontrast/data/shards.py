@@ -7,6 +7,7 @@ plain tars are read: no compression, no links, no paths outside the archive, not
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -125,10 +126,11 @@ class ShardSet:
         stream = self._streams.get(number)
         if stream is None:
             stream = self._streams[number] = (self.folder / self.manifest.shards[number].path).open("rb")
-        contents = {}
-        for extension, member in members.items():
-            stream.seek(member.offset)
-            contents[extension] = stream.read(member.size)
+        # By position, never by seeking: forked loader workers share one file offset.
+        contents = {
+            extension: os.pread(stream.fileno(), member.size, member.offset)
+            for extension, member in members.items()
+        }
         shard = self.manifest.shards[number].path
         return RawRow(f"{self.manifest.name}/{shard}/{key}", contents)
 
