@@ -34,7 +34,7 @@ class SmallAudioCNN(Tower):
         modality: ClassVar[str] = "audio"
         seconds: Positive = 2.0  # length of the window
         mel: LogMelConfig = LogMelConfig()
-        widths: tuple[Count, ...] = (24, 64, 128, 256)  # channels of each stage
+        widths: tuple[Count, ...] = (16, 64, 128, 256)  # channels of each stage
         groups: Count = 8  # channel groups of each norm
         pooling: Literal["attention", "mean"] = "attention"
         queries: Count = 4  # learned queries of the attention pooling
@@ -63,13 +63,16 @@ class SmallAudioCNN(Tower):
             steps = -(-(samples // config.mel.hop_samples + 1) // 2 ** len(config.widths)) + 1
             self.pool = QueryPool(width, queries=config.queries, steps=steps)
         self.width = width
+        self.stem.to(memory_format=torch.channels_last)
+        self.stages.to(memory_format=torch.channels_last)
 
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""
         mel = self.mel(values)
         if self.training:
             mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
-        cells = self.stages(self.stem(mel[:, None]))  # (B, width, M', frames')
+        picture = mel[:, None].contiguous(memory_format=torch.channels_last)
+        cells = self.stages(self.stem(picture))  # (B, width, M', frames')
         tokens = cells.mean(dim=2).transpose(1, 2)  # (B, frames', width)
         pooled = tokens.mean(dim=1) if self.pool is None else self.pool(tokens)
         return Features(pooled, tokens)
