@@ -1,0 +1,145 @@
+"""Laws that every registered objective keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from mmcontrast.errors import NeedsError
+from mmcontrast.objectives import OBJECTIVES
+from mmcontrast.steps.gradcache import GradCache
+from mmcontrast.steps.plain import Plain
+from mmcontrast.types import Batch, Column, Embedded, Embeddings, Needs
+from tests import tiny
+
+NAMES = OBJECTIVES.names()
+
+
+def run(built: Any, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
+    built.zero_grad()
+    loss = built("loss", built("embed", batch)).loss
+    loss.backward()
+    return float(loss.detach()), tiny.gradients(built)
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], tolerance: float = 1e-6) -> None:
+    largest = max(float(value.abs().max()) for value in first.values())
+    for name, value in first.items():
+        # Relative to the largest gradient: float32 sums taken in another order.
+        torch.testing.assert_close(second[name], value, atol=tolerance * max(largest, 1.0), rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_objective_has_an_example_a_weight_and_a_source(name: str) -> None:
+    assert name in tiny.OBJECTIVE_EXAMPLES, f"add '{name}' to tests/tiny.py"
+    assert hasattr(tiny.OBJECTIVE_EXAMPLES[name], "weight")
+    assert "Source:" in OBJECTIVES.get(name).__doc__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradcache_has_the_gradients_of_plain_with_dropout_on(name: str) -> None:
+    batch = tiny.batch()
+    # One chunk of the whole batch draws the same dropout masks as the plain step.
+    results = []
+    for step in (Plain, GradCache):
+        built = tiny.model(name).train()
+        engine = tiny.engine(built)
+        torch.manual_seed(7)
+        config = step.Config() if step is Plain else step.Config(chunk_rows=len(batch))
+        terms = step(config, engine=engine)(batch)
+        results.append((float(terms.loss.detach()), tiny.gradients(built)))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
+    assert_same(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("name", NAMES)
+def test_gradcache_in_chunks_has_the_gradients_of_plain(name: str, rows: int) -> None:
+    batch, built = tiny.batch(), tiny.model(name).eval()
+    loss, expected = run(built, batch)
+    built.zero_grad()
+    terms = GradCache(GradCache.Config(chunk_rows=rows), engine=tiny.engine(built))(batch)
+    assert float(terms.loss.detach()) == pytest.approx(loss, abs=1e-6)
+    assert_same(expected, tiny.gradients(built))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_absent_cells_change_nothing(name: str) -> None:
+    batch, built = tiny.batch(present=0.5), tiny.model(name).eval()
+    garbage = {
+        key: Column(
+            column.modality,
+            torch.where(
+                column.present.view(-1, *[1] * (column.values.ndim - 1)),
+                column.values,
+                torch.full_like(column.values, 77),
+            ),
+            column.present,
+        )
+        for key, column in batch.columns.items()
+    }
+    loss, expected = run(built, batch)
+    other_loss, other = run(built, replace(batch, columns=garbage))
+    assert loss == other_loss
+    assert_same(expected, other, tolerance=0.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_rows_does_not_matter(name: str) -> None:
+    batch, built = tiny.batch(), tiny.model(name).eval()
+    order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(3))
+    shuffled = Batch(
+        {key: column.rows(order) for key, column in batch.columns.items()},
+        {key: label[order] for key, label in batch.labels.items()},
+        [batch.keys[index] for index in order],
+    )
+    loss, expected = run(built, batch)
+    other_loss, other = run(built, shuffled)
+    assert loss == pytest.approx(other_loss, abs=1e-5)
+    assert_same(expected, other, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("present", [0.0, 1.0])
+@pytest.mark.parametrize("rows", [1, 6])
+@pytest.mark.parametrize("name", NAMES)
+def test_one_row_or_no_present_row_is_finite(name: str, rows: int, present: float) -> None:
+    built = tiny.model(name).train()
+    loss, grads = run(built, tiny.batch(rows, present=present))
+    assert torch.isfinite(torch.tensor(loss))
+    assert all(torch.isfinite(grad).all() for grad in grads.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_towers_in_bfloat16_give_a_finite_loss_in_float32(name: str) -> None:
+    built = tiny.model(name).train()
+    engine = tiny.engine(built, precision="bf16")
+    terms = Plain(Plain.Config(), engine=engine)(tiny.batch())
+    assert terms.loss.dtype == torch.float32 and torch.isfinite(terms.loss)
+    assert all(torch.isfinite(grad).all() for grad in tiny.gradients(built).values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_needs_are_all_that_is_read(name: str) -> None:
+    objective = OBJECTIVES.build(tiny.OBJECTIVE_EXAMPLES[name])
+    needs = objective.needs()
+    z = torch.nn.functional.normalize(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+    columns = {column: Embedded(z, torch.ones(4, dtype=torch.bool)) for column in needs.embeddings}
+    labels = {label: torch.arange(4) for label in needs.labels}
+    emb = Embeddings(columns, labels, ["a", "b", "c", "d"])
+    assert torch.isfinite(objective(emb.limited(needs)).loss)
+    for column in needs.embeddings:
+        fewer = replace(needs, embeddings=tuple(each for each in needs.embeddings if each != column))
+        with pytest.raises(NeedsError):
+            objective(emb.limited(fewer))
+
+
+def test_reading_something_undeclared_raises() -> None:
+    z = torch.zeros(2, 4)
+    emb = Embeddings({"image": Embedded(z, torch.ones(2, dtype=torch.bool))}, {"group": torch.zeros(2)}, ["a", "b"])
+    with pytest.raises(NeedsError, match="not declared"):
+        emb.limited(Needs(embeddings=())).__getitem__("image")
+    with pytest.raises(NeedsError, match="not declared"):
+        emb.limited(Needs(embeddings=("image",))).label("group")

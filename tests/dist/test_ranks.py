@@ -1,0 +1,54 @@
+"""Two ranks give the loss and the gradients of one process, for every objective."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmcontrast import comm
+from mmcontrast.objectives import OBJECTIVES
+from mmcontrast.steps.gradcache import GradCache
+from mmcontrast.types import Batch, Column
+from tests import tiny
+from tests.dist.pool import on_ranks
+
+ROWS = 12
+
+
+def lopsided(rows: int = ROWS) -> Batch:
+    """A batch whose second half holds no sound at all: one of two ranks then never sees audio."""
+    batch = tiny.batch(rows)
+    audio = batch.columns["audio"]
+    present = audio.present & (torch.arange(rows) < rows // 2)
+    values = audio.values * present[:, None]
+    return Batch({**batch.columns, "audio": Column("audio", values, present)}, batch.labels, batch.keys)
+
+
+def share(name: str, chunk_rows: int | None) -> dict[str, Any]:
+    """This rank's loss and gradients for its share of the rows."""
+    built = tiny.model(name).eval()
+    mine = ROWS // comm.world_size()
+    batch = lopsided().rows(slice(comm.rank() * mine, (comm.rank() + 1) * mine))
+    if chunk_rows is None:
+        loss = built("loss", built("embed", batch)).loss
+        loss.backward()
+    else:
+        loss = GradCache(GradCache.Config(chunk_rows=chunk_rows), engine=tiny.engine(built))(batch).loss
+    return {"loss": loss.detach(), "gradients": tiny.gradients(built)}
+
+
+@pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chunk_rows", [None, 2])
+@pytest.mark.parametrize("name", OBJECTIVES.names())
+def test_ranks_agree_with_one_process(name: str, chunk_rows: int | None, world_size: int, tmp_path: Path) -> None:
+    whole = share(name, None)
+    parts = on_ranks(share, world_size, tmp_path, name, chunk_rows)
+    # The contract: the mean over ranks is the loss of the global batch, and so for gradients.
+    loss = torch.stack([part["loss"] for part in parts]).mean()
+    torch.testing.assert_close(loss, whole["loss"], atol=1e-6, rtol=1e-6)
+    for key, value in whole["gradients"].items():
+        mean = torch.stack([part["gradients"][key] for part in parts]).mean(dim=0)
+        torch.testing.assert_close(mean, value, atol=1e-5, rtol=1e-4, msg=key)  # float32, sums in another order
