@@ -35,6 +35,7 @@ class SmallResNet(Tower):
         widths: tuple[Count, ...] = (16, 64, 128, 256)  # channels of each stage
         blocks: tuple[Count, ...] = (1, 1, 2, 1)  # residual blocks of each stage
         groups: Count = 8  # channel groups of each norm
+        grid: Count = 1  # the last map is averaged to grid x grid cells, which stand side by side in the pooled vector
 
         def __post_init__(self) -> None:
             if len(self.widths) != len(self.blocks):
@@ -59,7 +60,8 @@ class SmallResNet(Tower):
                 stages.append(Block(width, after, stride=stride, groups=config.groups))
                 width = after
         self.stages = nn.Sequential(*stages)
-        self.width = width
+        self.pool = nn.AdaptiveAvgPool2d(config.grid)
+        self.width = width * config.grid**2
         self.to(memory_format=torch.channels_last)  # a quarter less time on a CPU
 
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
@@ -67,7 +69,7 @@ class SmallResNet(Tower):
         pixels = values.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
         cells = self.stages(self.stem(pixels))
         tokens = cells.flatten(2).transpose(1, 2)  # (B, H * W, width)
-        return Features(tokens.mean(dim=1), tokens)
+        return Features(self.pool(cells).flatten(1), tokens)
 
 
 class Block(nn.Module):
