@@ -33,7 +33,7 @@ class HashEmbedding(nn.Module):
         assert 1 <= lookups <= len(self._MULTIPLIERS)
         self.buckets, self.lookups = buckets, lookups
         self.table = nn.Embedding(buckets, width)
-        nn.init.normal_(self.table.weight, std=0.02)
+        nn.init.normal_(self.table.weight, std=0.1)
 
     def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T width"]:
         """Embed 31-bit ids."""
@@ -73,7 +73,7 @@ class TextTransformer(Tower):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.embed = HashEmbedding(buckets=config.buckets, lookups=config.lookups, width=config.width)
-        self.positions = nn.Parameter(0.01 * torch.randn(config.context_length, config.width))
+        self.positions = nn.Parameter(0.03 * torch.randn(config.context_length, config.width))
         self.layers = nn.ModuleList(
             Layer(config.width, heads=config.heads, dropout=config.dropout) for _ in range(config.layers)
         )
