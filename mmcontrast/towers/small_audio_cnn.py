@@ -19,7 +19,7 @@ from mmcontrast.types import Features
 
 @TOWERS.register("small_audio_cnn")
 class SmallAudioCNN(Tower):
-    """Log-mel front end, 3x3 residual blocks, the mel axis averaged away, and a pooling over time.
+    """Log-mel front end, 3x3 residual blocks, the mel axis laid side by side, and a pooling over time.
 
     ``attention`` pooling adds a learned position to each time step and lets a few learned queries read them, so that
     "a then b" and "b then a" differ.  ``mean`` pooling is blind to order beyond the blocks' view: a control.
@@ -29,13 +29,14 @@ class SmallAudioCNN(Tower):
 
     @config
     class Config:
-        """Fields of the tower; the defaults hold 1.5M parameters."""
+        """Fields of the tower; the defaults hold 1.2M parameters."""
 
         modality: ClassVar[str] = "audio"
         seconds: Positive = 2.0  # length of the window
         mel: LogMelConfig = LogMelConfig()
-        widths: tuple[Count, ...] = (16, 64, 128, 256)  # channels of each stage
+        widths: tuple[Count, ...] = (16, 64, 128, 128)  # channels of each stage
         groups: Count = 8  # channel groups of each norm
+        width: Count = 256  # of a time step, and of the pooled features
         pooling: Literal["attention", "mean"] = "attention"
         queries: Count = 4  # learned queries of the attention pooling
         mask_mels: NonNegativeCount = 8  # widest band of mels masked in training (SpecAugment)
@@ -57,12 +58,15 @@ class SmallAudioCNN(Tower):
             stages.append(Block(width, after, stride=2 if stage else 1, groups=config.groups))
             width = after
         self.stages = nn.Sequential(*stages)
+        samples = config.input_spec().samples
+        with torch.no_grad():
+            shape = self.stages(self.stem(torch.zeros(1, 1, config.mel.mels, samples // config.mel.hop_samples + 1))).shape
+        self.step = nn.Linear(shape[1] * shape[2], config.width)  # pitch is a place: bands are not averaged
+        self.norm = nn.LayerNorm(config.width)
         self.pool: nn.Module | None = None
         if config.pooling == "attention":
-            samples = config.input_spec().samples
-            steps = -(-(samples // config.mel.hop_samples + 1) // 2 ** len(config.widths)) + 1
-            self.pool = QueryPool(width, queries=config.queries, steps=steps)
-        self.width = width
+            self.pool = QueryPool(config.width, queries=config.queries, steps=shape[3])
+        self.width = config.width
         self.stem.to(memory_format=torch.channels_last)
         self.stages.to(memory_format=torch.channels_last)
 
@@ -72,8 +76,8 @@ class SmallAudioCNN(Tower):
         if self.training:
             mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
         picture = mel[:, None].contiguous(memory_format=torch.channels_last)
-        cells = self.stages(self.stem(picture))  # (B, width, M', frames')
-        tokens = cells.mean(dim=2).transpose(1, 2)  # (B, frames', width)
+        cells = self.stages(self.stem(picture))  # (B, C, M', frames')
+        tokens = self.norm(self.step(cells.flatten(1, 2).transpose(1, 2)))  # (B, frames', width)
         pooled = tokens.mean(dim=1) if self.pool is None else self.pool(tokens)
         return Features(pooled, tokens)
 

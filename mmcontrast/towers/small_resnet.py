@@ -28,14 +28,14 @@ class SmallResNet(Tower):
 
     @config
     class Config:
-        """Fields of the tower; the defaults hold 1.5M parameters."""
+        """Fields of the tower; the defaults hold 0.9M parameters."""
 
         modality: ClassVar[str] = "image"
         size: Count = 64  # pixels
-        widths: tuple[Count, ...] = (16, 64, 128, 256)  # channels of each stage
+        widths: tuple[Count, ...] = (16, 64, 128, 128)  # channels of each stage
         blocks: tuple[Count, ...] = (1, 1, 2, 1)  # residual blocks of each stage
         groups: Count = 8  # channel groups of each norm
-        grid: Count = 1  # the last map is averaged to grid x grid cells, which stand side by side in the pooled vector
+        grid: Count = 4  # the last map is averaged to grid x grid cells, which stand side by side in the pooled vector
 
         def __post_init__(self) -> None:
             if len(self.widths) != len(self.blocks):

@@ -73,7 +73,7 @@ class TextTransformer(Tower):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.embed = HashEmbedding(buckets=config.buckets, lookups=config.lookups, width=config.width)
-        self.positions = nn.Parameter(0.03 * torch.randn(config.context_length, config.width))
+        self.positions = nn.Parameter(0.1 * torch.randn(config.context_length, config.width))
         self.layers = nn.ModuleList(
             Layer(config.width, heads=config.heads, dropout=config.dropout) for _ in range(config.layers)
         )

@@ -1,0 +1,44 @@
+"""Any tokenizer of transformers, from a local folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmcontrast.config import config
+from mmcontrast.errors import ConfigError, MissingPackage
+from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.tokenizers.base import Tokenizer
+
+MAX_CHARACTERS = 20_000  # of a text; more could not fit any context
+
+
+@TOKENIZERS.register("hugging_face")
+class HuggingFace(Tokenizer):
+    """``AutoTokenizer`` of a local folder; nothing is downloaded and no code from the folder runs.
+
+    Ids are shifted up by one, so that 0 is free to be the padding of every text tower here.
+    """
+
+    @config
+    class Config:
+        """Fields of the tokenizer."""
+
+        folder: Path  # holds tokenizer.json or the files of a slow tokenizer
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        try:
+            from transformers import AutoTokenizer
+        except ImportError as error:
+            raise MissingPackage(
+                "the hugging_face tokenizer needs transformers: pip install 'mmcontrast[hf]'."
+            ) from error
+        if not config.folder.is_dir():
+            raise ConfigError(f"no tokenizer folder at '{config.folder}'.")
+        self._inner = AutoTokenizer.from_pretrained(str(config.folder), local_files_only=True, trust_remote_code=False)
+
+    def encode(self, text: str, *, context_length: int) -> list[int]:
+        """Return the ids with special tokens, each plus one."""
+        ids = self._inner(text[:MAX_CHARACTERS], truncation=True, max_length=context_length)["input_ids"]
+        return [each + 1 for each in ids] or [1]

@@ -1,0 +1,128 @@
+"""HTSAT: a Swin transformer on folded log-mel spectrograms, in the key layout of LAION-CLAP's audio branch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Lt
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.specs import AudioSpec
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.base import Tower
+from mmcontrast.towers.log_mel import LogMel, LogMelConfig
+from mmcontrast.towers.small_audio_cnn import mask_spectrogram
+from mmcontrast.towers.swin import SwinStage
+from mmcontrast.types import Features
+
+LAION_MEL = LogMelConfig(
+    sample_rate_hz=48_000, fft_samples=1024, window_samples=1024, hop_samples=480, mels=64, low_hz=50.0, high_hz=14_000.0
+)
+
+
+@TOWERS.register("htsat")
+class HTSAT(Tower):
+    """Hierarchical token-semantic audio transformer, without its classifier.
+
+    The spectrogram is resized in time to ``(size / mels) * size`` frames, cut into ``size / mels`` runs that are
+    stacked above each other into a square picture, and read by a Swin transformer.  Pooled features are the mean of the
+    last tokens.  ``bn0``, a batch norm per mel band, keeps its stored statistics: rows must not touch each other.
+
+    Source: Chen et al. 2022, arXiv:2202.00874; sizes as in LAION-CLAP (Wu et al. 2022, arXiv:2211.06687).
+    """
+
+    @config
+    class Config:
+        """Fields of the tower; the defaults are LAION-CLAP's HTSAT-tiny."""
+
+        modality: ClassVar[str] = "audio"
+        seconds: Positive = 10.0  # length of the window
+        mel: LogMelConfig = LAION_MEL
+        size: Count = 256  # side of the folded picture, a multiple of the mels
+        patch: Count = 4  # pixels of a patch's side
+        width: Count = 96  # channels of the first stage: tiny 96, base 128, large 256
+        depths: tuple[Count, ...] = (2, 2, 6, 2)  # blocks of each stage: base and large 2, 2, 12, 2
+        heads: tuple[Count, ...] = (4, 8, 16, 32)
+        window: Count = 8  # patches of an attention window's side
+        drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth of the last block; linear from 0
+        mask_mels: NonNegativeCount = 0  # widest band of mels masked in training
+        mask_frames: NonNegativeCount = 0  # longest run of frames masked in training
+
+        def __post_init__(self) -> None:
+            if len(self.depths) != len(self.heads):
+                raise ValueError("depths and heads need the same number of stages.")
+            if self.size % self.mel.mels:
+                raise ValueError(f"size {self.size} is not a multiple of {self.mel.mels} mels.")
+            if self.size % (self.patch * 2 ** (len(self.depths) - 1)):
+                raise ValueError(f"size {self.size} cannot be halved {len(self.depths) - 1} times after patching.")
+
+        def input_spec(self) -> AudioSpec:
+            """Waveforms of ``seconds`` at the front end's rate."""
+            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.mel = LogMel(config.mel)
+        self.bn0 = nn.BatchNorm2d(config.mel.mels)
+        self.patch_embed = PatchEmbed(config.patch, config.width)
+        grid = config.size // config.patch
+        rates = torch.linspace(0, config.drop_path, sum(config.depths)).tolist()
+        self.layers = nn.ModuleList()
+        for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
+            self.layers.append(
+                SwinStage(
+                    config.width * 2**stage,
+                    grid=grid // 2**stage,
+                    heads=heads,
+                    window=config.window,
+                    drop_paths=[rates.pop(0) for _ in range(depth)],
+                    downsample=stage < len(config.depths) - 1,
+                )
+            )
+        self.width = config.width * 2 ** (len(config.depths) - 1)
+        self.norm = nn.LayerNorm(self.width)
+
+    def train(self, mode: bool = True) -> HTSAT:
+        """Switch modes; ``bn0`` stays with its stored statistics."""
+        super().train(mode)
+        self.bn0.eval()
+        return self
+
+    def forward(self, values: Float[Tensor, "B samples"]) -> Features:
+        """Encode mono waveforms."""
+        mel = self.bn0(self.mel(values)[..., None])[..., 0]  # (B, M, frames)
+        if self.training:
+            mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
+        x = self.patch_embed(self.fold(mel))
+        for layer in self.layers:
+            x = layer(x)
+        tokens = self.norm(x)
+        return Features(tokens.mean(dim=1), tokens)
+
+    def fold(self, mel: Float[Tensor, "B M frames"]) -> Float[Tensor, "B 1 size size"]:
+        """Resize in time and stack runs of frames above each other."""
+        size, mels = self.config.size, self.config.mel.mels
+        runs = size // mels
+        if mel.shape[2] != runs * size:
+            # LAION resizes (frames, mels) pictures, so frames are the first axis here too.
+            shape = (runs * size, mels)
+            mel = interpolate(mel.transpose(1, 2)[:, None], size=shape, mode="bicubic", align_corners=True)
+            mel = mel[:, 0].transpose(1, 2)
+        return mel.reshape(len(mel), mels, runs, size).transpose(1, 2).reshape(len(mel), 1, size, size)
+
+
+class PatchEmbed(nn.Module):
+    """Patches to vectors, layer-normed."""
+
+    def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, width, patch, stride=patch)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B T width"]:
+        """Embed a picture's patches, row by row."""
+        return self.norm(self.proj(x).flatten(2).transpose(1, 2))

@@ -1,0 +1,86 @@
+"""Any text model of transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mmcontrast.config import Count, OneOf, config
+from mmcontrast.errors import ConfigError, MissingPackage
+from mmcontrast.specs import TextSpec
+from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.tokenizers.hugging_face import HuggingFace
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.base import Tower
+from mmcontrast.types import Features
+
+Pooling = Literal["cls", "pooler", "mean", "last_token"]
+
+
+@TOWERS.register("hugging_face_text")
+class HuggingFaceText(Tower):
+    """``AutoModel`` of a local folder: its weights when it holds them, else random ones from its config.json.
+
+    Relations: with ``pooler`` RoBERTa as in LAION-CLAP; with ``cls`` BERT, with ``last_token`` GPT-2 as in MS-CLAP.
+    """
+
+    @config
+    class Config:
+        """Fields of the tower."""
+
+        modality: ClassVar[str] = "text"
+        folder: Path  # config.json, and model.safetensors for trained weights
+        tokenizer: Annotated[Any, OneOf(TOKENIZERS)] | None = None  # null: the hugging_face tokenizer of the same folder
+        pooling: Pooling = "mean"
+        context_length: Count = 77  # tokens
+
+        def input_spec(self) -> TextSpec:
+            """Ids of the tokenizer."""
+            tokenizer = self.tokenizer or HuggingFace.Config(folder=self.folder)
+            return TextSpec(tokenizer=tokenizer, context_length=self.context_length)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        try:
+            from transformers import AutoConfig, AutoModel
+        except ImportError as error:
+            raise MissingPackage("hugging_face_text needs transformers: pip install 'mmcontrast[hf]'.") from error
+        if not (config.folder / "config.json").is_file():
+            raise ConfigError(f"no config.json in '{config.folder}': a local folder of a transformers model is needed.")
+        if (config.folder / "model.safetensors").is_file():
+            inner = AutoModel.from_pretrained(
+                str(config.folder), local_files_only=True, trust_remote_code=False, use_safetensors=True
+            )
+        else:
+            settings = AutoConfig.from_pretrained(str(config.folder), local_files_only=True, trust_remote_code=False)
+            inner = AutoModel.from_config(settings, trust_remote_code=False)
+        # Encoder-decoders (T5, BART) give their encoder; it is all that a text tower reads.
+        self.inner: nn.Module = inner.get_encoder() if inner.config.is_encoder_decoder else inner
+        self.width = int(inner.config.hidden_size)
+
+    def forward(self, values: Int[Tensor, "B T"]) -> Features:
+        """Encode ids; 0 is padding, the model's own ids are one less."""
+        real = values != 0
+        # A row of padding alone (an absent cell) keeps one token: attention over nothing is NaN.
+        real[:, 0] |= ~real.any(dim=1)
+        out = self.inner(input_ids=(values - 1).clamp_min(0), attention_mask=real.long())
+        hidden = out.last_hidden_state
+        return Features(self._pool(hidden, real, out), hidden, real)
+
+    def _pool(self, hidden: Float[Tensor, "B T width"], real: Bool[Tensor, "B T"], out: Any) -> Tensor:
+        if self.config.pooling == "cls":
+            return hidden[:, 0]
+        if self.config.pooling == "pooler":
+            if getattr(out, "pooler_output", None) is None:
+                raise ConfigError(f"'{self.config.folder}' has no pooler; use pooling: cls, mean or last_token.")
+            return out.pooler_output
+        if self.config.pooling == "last_token":
+            places = torch.arange(real.shape[1], device=real.device)
+            last = torch.where(real, places, -1).amax(dim=1)
+            return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        weight = real[:, :, None].to(hidden.dtype)
+        return (hidden * weight).sum(dim=1) / weight.sum(dim=1)

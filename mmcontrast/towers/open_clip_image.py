@@ -1,0 +1,83 @@
+"""open_clip's own image towers: ViT, ModifiedResNet and timm ConvNeXt, by model name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Lt
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from mmcontrast.config import Count, config
+from mmcontrast.errors import ConfigError, did_you_mean
+from mmcontrast.specs import ImageSpec
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.base import Tower
+from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
+from mmcontrast.types import Features
+
+
+@TOWERS.register("open_clip_image")
+class OpenCLIPImage(Tower):
+    """The image tower of an open_clip model config, with its own projection; random weights.
+
+    Pooled features come after open_clip's projection, so that its checkpoints fit; use the ``identity`` head to keep
+    exactly its embedding.
+
+    Source: Ilharco et al. 2021, open_clip; Radford et al. 2021, arXiv:2103.00020.
+    """
+
+    @config
+    class Config:
+        """Fields of the tower."""
+
+        modality: ClassVar[str] = "image"
+        name: str = "ViT-B-32"  # open_clip's model name
+        size: Count | None = None  # pixels; null: the model's own
+        patch_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of patches left out in training (ViT alone)
+        batch_norm: BatchNormPolicy = "group"  # ResNets: group norm instead, or frozen statistics
+
+        def __post_init__(self) -> None:
+            open_clip_config(self.name)
+
+        def input_spec(self) -> ImageSpec:
+            """Pictures of the model's size."""
+            return ImageSpec(size=self.size or int(open_clip_config(self.name)["vision_cfg"]["image_size"]))
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+        from open_clip.model import _build_vision_tower
+
+        settings = open_clip_config(config.name)
+        vision = {**settings["vision_cfg"], "image_size": config.input_spec().size}
+        if vision.get("timm_model_name"):
+            vision["timm_model_pretrained"] = False
+        elif config.patch_dropout:
+            vision["patch_dropout"] = config.patch_dropout
+        quick_gelu = bool(settings.get("quick_gelu", False))
+        self.inner: nn.Module = _build_vision_tower(settings["embed_dim"], vision, quick_gelu)
+        replace_batch_norm(self.inner, config.batch_norm)
+        mean, std = torch.tensor(OPENAI_DATASET_MEAN), torch.tensor(OPENAI_DATASET_STD)
+        self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
+        self.width = int(settings["embed_dim"])
+
+    def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
+        """Encode uint8 pictures."""
+        return Features(self.inner((values - self.mean) / self.std))
+
+
+def open_clip_config(name: str) -> dict[str, Any]:
+    """Return open_clip's settings of a model.
+
+    Raises:
+        ConfigError: open_clip has no such model.
+    """
+    import open_clip
+
+    settings = open_clip.get_model_config(name)
+    if settings is None:
+        raise ConfigError(f"open_clip has no model '{name}'.{did_you_mean(name, open_clip.list_models())}")
+    return dict(settings)

@@ -1,0 +1,73 @@
+"""open_clip's own text transformer, by model name, exact on trimmed captions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from mmcontrast.config import OneOf, config
+from mmcontrast.errors import ConfigError
+from mmcontrast.specs import TextSpec
+from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.tokenizers.open_clip import OpenCLIP
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.base import Tower
+from mmcontrast.towers.open_clip_image import open_clip_config
+from mmcontrast.types import Features
+
+
+@TOWERS.register("open_clip_text")
+class OpenCLIPText(Tower):
+    """The causal text transformer of an open_clip model config, with its own projection; random weights.
+
+    Captions come trimmed to the batch's longest: attention is causal and the end token is what is read, so the padding
+    that open_clip carries to 77 tokens changes nothing but the time.
+
+    Source: Radford et al. 2021, arXiv:2103.00020, section 2.4.
+    """
+
+    @config
+    class Config:
+        """Fields of the tower."""
+
+        modality: ClassVar[str] = "text"
+        name: str = "ViT-B-32"  # open_clip's model name
+        tokenizer: Annotated[Any, OneOf(TOKENIZERS)] = OpenCLIP.Config()
+
+        def __post_init__(self) -> None:
+            text = open_clip_config(self.name)["text_cfg"]
+            if text.get("hf_model_name"):
+                raise ValueError(f"'{self.name}' has a Hugging Face text tower; use hugging_face_text.")
+
+        def input_spec(self) -> TextSpec:
+            """Byte pairs, at most the model's context."""
+            length = int(open_clip_config(self.name)["text_cfg"].get("context_length", 77))
+            return TextSpec(tokenizer=self.tokenizer, context_length=length)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        from open_clip.model import _build_text_tower
+
+        settings = open_clip_config(config.name)
+        quick_gelu = bool(settings.get("quick_gelu", False))
+        self.inner: nn.Module = _build_text_tower(settings["embed_dim"], settings["text_cfg"], quick_gelu)
+        mask: Any = self.inner.attn_mask
+        if mask is None or bool((mask[0, 1:] == 0).any()):
+            raise ConfigError(f"the text tower of '{config.name}' is not causal; trimming would not be exact.")
+        self.width = int(settings["embed_dim"])
+
+    def forward(self, values: Int[Tensor, "B T"]) -> Features:
+        """Encode ids; 0 is padding."""
+        inner: Any = self.inner
+        tokens = values.shape[1]
+        x = inner.token_embedding(values) + inner.positional_embedding[:tokens]
+        x = inner.ln_final(inner.transformer(x, attn_mask=inner.attn_mask[:tokens, :tokens]))
+        # The end token has the largest id of all; a row of padding alone reads its first place.
+        pooled = x[torch.arange(len(x), device=x.device), values.argmax(dim=1)]
+        projection = inner.text_projection
+        if projection is not None:
+            pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+        return Features(pooled, x, values != 0)

@@ -1,0 +1,103 @@
+"""Any image model of timm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Lt
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from mmcontrast.config import Count, config
+from mmcontrast.errors import CheckpointError, ConfigError, did_you_mean
+from mmcontrast.specs import ImageSpec
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.base import Tower
+from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
+from mmcontrast.types import Features
+
+
+@TOWERS.register("timm_image")
+class TimmImage(Tower):
+    """``timm.create_model(name, num_classes=0)``: pooled features of any model that timm knows.
+
+    Pixels are normalised with the mean and deviation of the model's default config.
+    """
+
+    @config
+    class Config:
+        """Fields of the tower."""
+
+        modality: ClassVar[str] = "image"
+        name: str  # timm's name, as in timm.list_models()
+        size: Count = 224  # pixels
+        drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth
+        batch_norm: BatchNormPolicy = "group"  # models with batch norm: group norm instead, or frozen statistics
+        weights: Path | None = None  # a local .safetensors state dict; nothing is downloaded
+
+        def input_spec(self) -> ImageSpec:
+            """Pictures of ``size`` pixels."""
+            return ImageSpec(size=self.size)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path)
+        load_weights(self.inner, config.weights)
+        replace_batch_norm(self.inner, config.batch_norm)
+        defaults: Any = self.inner.default_cfg
+        self.register_buffer("mean", 255 * torch.tensor(defaults["mean"]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(defaults["std"]).view(3, 1, 1), persistent=False)
+        self.width = int(self.inner.num_features)  # type: ignore[arg-type]
+        with torch.no_grad():  # some models pool to another width than they say
+            probe = torch.zeros(1, 3, config.size, config.size)
+            self.width = self.inner.eval()(probe).shape[1]
+            self.inner.train()
+
+    def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
+        """Encode uint8 pictures."""
+        return Features(self.inner((values - self.mean) / self.std))
+
+
+def create_timm(name: str, *, size: int | None = None, **options: Any) -> nn.Module:
+    """Create a timm model without a classifier and without weights, at a picture size where it takes one.
+
+    Raises:
+        ConfigError: timm has no such model, or it does not take the size.
+    """
+    import timm
+
+    if name not in timm.list_models():
+        raise ConfigError(f"timm has no model '{name}'.{did_you_mean(name, timm.list_models())}")
+    options = {key: value for key, value in options.items() if value}
+    try:
+        if size is None:
+            return timm.create_model(name, pretrained=False, num_classes=0, **options)
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=0, img_size=size, **options)
+        except TypeError:  # convolutional models take any size and know no img_size
+            return timm.create_model(name, pretrained=False, num_classes=0, **options)
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"timm cannot build '{name}' at size {size}: {error}") from error
+
+
+def load_weights(module: nn.Module, path: Path | None) -> None:
+    """Load a safetensors state dict, classifier weights aside.
+
+    Raises:
+        CheckpointError: no such file, or weights of another model.
+    """
+    if path is None:
+        return
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise CheckpointError(f"no weights at '{path}'.")
+    try:
+        found = module.load_state_dict(load_file(path), strict=False)
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"'{path}' does not fit this model: {error}") from error
+    if found.missing_keys:
+        raise CheckpointError(f"'{path}' lacks {len(found.missing_keys)} weights, '{found.missing_keys[0]}' first.")

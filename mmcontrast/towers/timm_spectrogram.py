@@ -1,0 +1,61 @@
+"""Any image model of timm on log-mel spectrograms."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Lt
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.specs import AudioSpec
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.base import Tower
+from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
+from mmcontrast.towers.log_mel import LogMel, LogMelConfig
+from mmcontrast.towers.small_audio_cnn import mask_spectrogram
+from mmcontrast.towers.timm_image import create_timm
+from mmcontrast.types import Features
+
+
+@TOWERS.register("timm_spectrogram")
+class TimmSpectrogram(Tower):
+    """The spectrogram as a one-channel picture of ``size`` pixels for any model that timm knows."""
+
+    @config
+    class Config:
+        """Fields of the tower."""
+
+        modality: ClassVar[str] = "audio"
+        name: str  # timm's name
+        seconds: Positive = 10.0  # length of the window
+        mel: LogMelConfig = LogMelConfig(sample_rate_hz=48_000, window_samples=1024, hop_samples=480, high_hz=14_000)
+        size: Count = 224  # pixels that the spectrogram is resized to, both ways
+        drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth
+        batch_norm: BatchNormPolicy = "group"  # models with batch norm: group norm instead, or frozen statistics
+        mask_mels: NonNegativeCount = 0  # widest band of mels masked in training
+        mask_frames: NonNegativeCount = 0  # longest run of frames masked in training
+
+        def input_spec(self) -> AudioSpec:
+            """Waveforms of ``seconds`` at the front end's rate."""
+            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.mel = LogMel(config.mel)
+        self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path, in_chans=1)
+        replace_batch_norm(self.inner, config.batch_norm)
+        with torch.no_grad():
+            self.width = self.inner.eval()(torch.zeros(1, 1, config.size, config.size)).shape[1]
+            self.inner.train()
+
+    def forward(self, values: Float[Tensor, "B samples"]) -> Features:
+        """Encode mono waveforms."""
+        mel = self.mel(values)
+        if self.training:
+            mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
+        size = (self.config.size, self.config.size)
+        return Features(self.inner(interpolate(mel[:, None], size=size, mode="bilinear", align_corners=False)))

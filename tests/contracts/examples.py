@@ -1,0 +1,81 @@
+"""One tiny working config for every registered tower; a name without one fails the contract tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmcontrast.specs import AudioSpec, ImageSpec
+from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.log_mel import LogMelConfig
+from tests import tiny
+
+BERT = {
+    "model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "intermediate_size": 32, "vocab_size": 50, "max_position_embeddings": 32,
+}  # fmt: skip
+
+
+def bert_folder(folder: Path) -> Path:
+    """A local transformers folder with a config and a word-level tokenizer, no weights."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(BERT))
+    vocabulary = {"[UNK]": 0, "[PAD]": 1, **{f"word{number}": number for number in range(2, 50)}}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]", "pad_token": "[PAD]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def tower_config(name: str, folder: Path) -> Any:
+    """The example config of a tower.
+
+    Args:
+        folder: scratch space for towers that read files.
+    """
+    cls = TOWERS.get(name).Config
+    mel = LogMelConfig(
+        sample_rate_hz=8000, fft_samples=256, window_samples=256, hop_samples=128, mels=16, high_hz=4000.0
+    )
+    examples = {
+        "small_resnet": lambda: tiny.TOWERS["image"],
+        "small_audio_cnn": lambda: tiny.TOWERS["audio"],
+        "text_transformer": lambda: cls(width=16, layers=1, heads=2, buckets=64, context_length=16),
+        "ngram_text": lambda: cls(width=16, buckets=64, context_length=16),
+        "timm_image": lambda: cls(name="resnet10t", size=32),
+        "timm_spectrogram": lambda: cls(name="vit_tiny_patch16_224", size=32, seconds=0.5, mel=mel),
+        "open_clip_image": lambda: cls(name="ViT-S-32-alt", size=64),
+        "open_clip_text": lambda: cls(name="ViT-S-32-alt"),
+        "htsat": lambda: cls(
+            seconds=0.5, mel=mel, size=32, width=8, depths=(1, 2), heads=(2, 2), window=4
+        ),
+        "hugging_face_text": lambda: cls(folder=bert_folder(folder), context_length=16),
+    }
+    assert name in examples, f"add '{name}' to tests/contracts/examples.py"
+    return examples[name]()
+
+
+def inputs(config: Any, rows: int, *, seed: int = 0) -> Tensor:
+    """Random inputs that fit a tower's spec."""
+    generator = torch.Generator().manual_seed(seed)
+    spec = config.input_spec()
+    if isinstance(spec, ImageSpec):
+        return torch.randint(0, 256, (rows, 3, spec.size, spec.size), generator=generator, dtype=torch.uint8)
+    if isinstance(spec, AudioSpec):
+        return 0.1 * torch.randn(rows, spec.samples, generator=generator)
+    encode = TOKENIZERS.build(spec.tokenizer).encode
+    texts = [" ".join(f"word{2 + (row * 7 + place) % 40}" for place in range(2 + row % 4)) for row in range(rows)]
+    ids = [encode(text, context_length=spec.context_length) for text in texts]
+    longest = max(len(row) for row in ids)
+    return torch.tensor([row + [0] * (longest - len(row)) for row in ids])
