@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mmcontrast.config import Count, Fraction, NonNegativeCount, config
@@ -144,6 +145,8 @@ class Loader:
                 sampler=range(self._next, self._last),
                 batch_size=None,
                 num_workers=self.config.workers,
+                # Its own generator: the loader's draw at every start must not move the training's random state.
+                generator=torch.Generator(),
                 **options,
             )
         )
