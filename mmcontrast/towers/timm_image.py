@@ -34,7 +34,7 @@ class TimmImage(Tower):
         name: str  # timm's name, as in timm.list_models()
         size: Count = 224  # pixels
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth
-        batch_norm: BatchNormPolicy = "group"  # models with batch norm: group norm instead, or frozen statistics
+        batch_norm: BatchNormPolicy | None = None  # null: frozen with weights, whose statistics it needs; else group
         weights: Path | None = None  # a local .safetensors state dict; nothing is downloaded
 
         def input_spec(self) -> ImageSpec:
@@ -45,7 +45,7 @@ class TimmImage(Tower):
         super().__init__(config)
         self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path)
         load_weights(self.inner, config.weights)
-        replace_batch_norm(self.inner, config.batch_norm)
+        replace_batch_norm(self.inner, config.batch_norm or ("group" if config.weights is None else "frozen"))
         defaults: Any = self.inner.default_cfg
         self.register_buffer("mean", 255 * torch.tensor(defaults["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(defaults["std"]).view(3, 1, 1), persistent=False)
@@ -57,6 +57,7 @@ class TimmImage(Tower):
 
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
+        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
         return Features(self.inner((values - self.mean) / self.std))
 
 
