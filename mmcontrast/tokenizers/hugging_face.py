@@ -40,5 +40,7 @@ class HuggingFace(Tokenizer):
 
     def encode(self, text: str, *, context_length: int) -> list[int]:
         """Return the ids with special tokens, each plus one."""
-        ids = self._inner(text[:MAX_CHARACTERS], truncation=True, max_length=context_length)["input_ids"]
+        # Half of a surrogate pair, which web text holds now and then, is no text to the package below.
+        text = text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+        ids = self._inner(text, truncation=True, max_length=context_length)["input_ids"]
         return [each + 1 for each in ids] or [1]

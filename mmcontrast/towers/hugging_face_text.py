@@ -34,7 +34,7 @@ class HuggingFaceText(Tower):
 
         modality: ClassVar[str] = "text"
         folder: Path  # config.json, and model.safetensors for trained weights
-        tokenizer: Annotated[Any, OneOf(TOKENIZERS)] | None = None  # null: the hugging_face tokenizer of the same folder
+        tokenizer: Annotated[Any, OneOf(TOKENIZERS)] | None = None  # null: the hugging_face one of the same folder
         pooling: Pooling = "mean"
         context_length: Count = 77  # tokens
 
@@ -50,7 +50,7 @@ class HuggingFaceText(Tower):
         except ImportError as error:
             raise MissingPackage("hugging_face_text needs transformers: pip install 'mmcontrast[hf]'.") from error
         if not (config.folder / "config.json").is_file():
-            raise ConfigError(f"no config.json in '{config.folder}': a local folder of a transformers model is needed.")
+            raise ConfigError(f"no config.json in '{config.folder}', which should hold a transformers model.")
         if (config.folder / "model.safetensors").is_file():
             inner = AutoModel.from_pretrained(
                 str(config.folder), local_files_only=True, trust_remote_code=False, use_safetensors=True
@@ -60,6 +60,9 @@ class HuggingFaceText(Tower):
             inner = AutoModel.from_config(settings, trust_remote_code=False)
         # Encoder-decoders (T5, BART) give their encoder; it is all that a text tower reads.
         self.inner: nn.Module = inner.get_encoder() if inner.config.is_encoder_decoder else inner
+        if config.pooling != "pooler":  # unread, so no gradient reaches it: an optimizer or ZeRO must not wait for one
+            for part in (part for name, part in self.inner.named_children() if name == "pooler"):
+                part.requires_grad_(False)
         self.width = int(inner.config.hidden_size)
 
     def forward(self, values: Int[Tensor, "B T"]) -> Features:

@@ -9,7 +9,6 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from mmcontrast.config import OneOf, config
-from mmcontrast.errors import ConfigError
 from mmcontrast.specs import TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.open_clip import OpenCLIP
@@ -41,6 +40,11 @@ class OpenCLIPText(Tower):
             text = open_clip_config(self.name)["text_cfg"]
             if text.get("hf_model_name"):
                 raise ValueError(f"'{self.name}' has a Hugging Face text tower; use hugging_face_text.")
+            if text.get("embed_cls") or text.get("no_causal_mask") or text.get("pool_type", "argmax") != "argmax":
+                raise ValueError(
+                    f"the text tower of '{self.name}' is not causal, or not read at an end token with the largest id; "
+                    "trimmed captions would not be exact. Use a CLIP model such as ViT-B-32."
+                )
 
         def input_spec(self) -> TextSpec:
             """Byte pairs, at most the model's context."""
@@ -54,20 +58,20 @@ class OpenCLIPText(Tower):
         settings = open_clip_config(config.name)
         quick_gelu = bool(settings.get("quick_gelu", False))
         self.inner: nn.Module = _build_text_tower(settings["embed_dim"], settings["text_cfg"], quick_gelu)
-        mask: Any = self.inner.attn_mask
-        if mask is None or bool((mask[0, 1:] == 0).any()):
-            raise ConfigError(f"the text tower of '{config.name}' is not causal; trimming would not be exact.")
         self.width = int(settings["embed_dim"])
 
     def forward(self, values: Int[Tensor, "B T"]) -> Features:
         """Encode ids; 0 is padding."""
         inner: Any = self.inner
+        values = values[:, : inner.context_length]
         tokens = values.shape[1]
         x = inner.token_embedding(values) + inner.positional_embedding[:tokens]
         x = inner.ln_final(inner.transformer(x, attn_mask=inner.attn_mask[:tokens, :tokens]))
         # The end token has the largest id of all; a row of padding alone reads its first place.
-        pooled = x[torch.arange(len(x), device=x.device), values.argmax(dim=1)]
+        last = values.argmax(dim=1)
+        pooled = x[torch.arange(len(x), device=x.device), last]
         projection = inner.text_projection
         if projection is not None:
             pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
-        return Features(pooled, x, values != 0)
+        # Id 0 is CLIP's "!" as well as the padding: places tell real tokens, ids do not.
+        return Features(pooled, x, torch.arange(tokens, device=x.device) <= last[:, None])

@@ -1,0 +1,81 @@
+"""Laws that every registered tokenizer keeps."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmcontrast.tokenizers import TOKENIZERS
+from tests.contracts.examples import bert_folder
+
+TEXTS = {
+    "empty": "",
+    "spaces": " \n\t ",
+    "plain": "a red square, and a dog",
+    "accents": "naïve café, Ærøskøbing",
+    "other scripts": "猫が座っている кошка قطة",
+    "emoji": "\N{GRINNING FACE}\N{ZERO WIDTH JOINER}\N{DOG FACE}",
+    "lone surrogate": "a \ud800 b",
+    "null": "a\x00b",
+    "long": "word " * 500,
+}
+
+
+def build(name: str, folder: Path) -> Any:
+    """A tokenizer of this name; one without an example fails."""
+    fields: dict[str, dict[str, Any]] = {
+        "hashed_words": {},
+        "open_clip": {},
+        "hugging_face": {"folder": bert_folder(folder)},
+    }
+    assert name in fields, f"add '{name}' to tests/contracts/test_tokenizers.py"
+    return TOKENIZERS.build(TOKENIZERS.get(name).Config(**fields[name]))
+
+
+@pytest.mark.parametrize("name", TOKENIZERS.names())
+def test_ids_are_bounded_and_the_same_each_time(name: str, tmp_path: Path) -> None:
+    one, two = build(name, tmp_path / "one"), build(name, tmp_path / "two")
+    for text in TEXTS.values():
+        for context_length in (1, 2, 16):
+            ids = one.encode(text, context_length=context_length)
+            assert 1 <= len(ids) <= context_length
+            assert all(0 <= each < 2**31 for each in ids)
+            assert ids[-1] != one.pad_id  # a trailing padding id could not be told from padding
+            for other in (one, two):
+                assert ids == other.encode(text, context_length=context_length)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS.names())
+@pytest.mark.parametrize("unit", ["word ", "w", "!?", "\n", "猫"])
+def test_a_megabyte_of_text_takes_no_time(name: str, unit: str, tmp_path: Path) -> None:
+    tokenizer = build(name, tmp_path)
+    tokenizer.encode("warm up", context_length=77)
+    start = time.process_time()
+    assert len(tokenizer.encode(unit * 1_000_000, context_length=77)) <= 77
+    assert time.process_time() - start < 1.0  # seconds; milliseconds in practice
+
+
+@pytest.mark.parametrize("name", TOKENIZERS.names())
+def test_different_words_differ(name: str, tmp_path: Path) -> None:
+    tokenizer = build(name, tmp_path)
+    assert tokenizer.encode("word3", context_length=8) != tokenizer.encode("word4", context_length=8)
+
+
+def test_an_endless_word_of_byte_pairs_takes_no_time(tmp_path: Path) -> None:
+    import random
+
+    generator = random.Random(0)
+    word = "".join(generator.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(100_000))
+    tokenizer = build("open_clip", tmp_path)
+    start = time.process_time()
+    assert len(tokenizer.encode(word, context_length=77)) == 77
+    assert time.process_time() - start < 2.0  # the square of 2,464 letters; of all letters it would be minutes
+
+
+def test_hashed_words_keep_their_numbers(tmp_path: Path) -> None:
+    # Trained embeddings are rows of these hashes: a change breaks every checkpoint.
+    ids = build("hashed_words", tmp_path).encode("A Dog, barks!", context_length=16)
+    assert ids == [1_756_872_261, 19_675_519, 1_624_933_232, 1_044_016_516, 510_394_325]
