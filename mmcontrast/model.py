@@ -93,16 +93,17 @@ class Model(nn.Module):
 
     def _embed_column(self, name: str, column: Column) -> Embedded:
         rows = column.present.nonzero().squeeze(1)
-        some = len(rows) > 0
-        # With no row present, one zero row runs all the same and counts nothing: every rank must take the same
-        # path through the weights, or DDP and ZeRO wait for gradients that never come.
-        used = rows if some else rows.new_zeros(1)
-        compact = column.values if len(rows) == len(column.present) else map_values(column.values, lambda v: v[used])
-        z = self.encode(modality_of(name), compact)
+        values = column.values
+        if len(rows) == 0:
+            # One zero row runs all the same and counts nothing: every rank must take the same path through the
+            # weights, or DDP and ZeRO wait for gradients that never come.
+            values = map_values(values, lambda tensor: tensor.new_zeros(1, *tensor.shape[1:]))
+        z = self.encode(modality_of(name), values)
         if len(rows) == len(column.present):
             return Embedded(z, column.present)
         whole = z.new_zeros(len(column.present), z.shape[1])
-        return Embedded(whole.index_copy(0, used, z if some else 0 * z), column.present)
+        used = rows if len(rows) else rows.new_zeros(1)
+        return Embedded(whole.index_copy(0, used, z if len(rows) else 0 * z), column.present)
 
     def loss(self, embeddings: Embeddings) -> Terms:
         """Weighted sum of the objectives, each seeing only what it declared."""

@@ -27,15 +27,27 @@ def map_values(values: Values, function: Callable[[Tensor], Tensor]) -> Values:
 
 @dataclass(frozen=True)
 class Column:
-    """One input of every row.  Absent cells hold zeros, and ``present`` is False there."""
+    """One input of every row.  Only present cells are stored: a batch that is 30% audio carries 30% of the sound.
+
+    ``values`` has one row for each True of ``present``, in order; with none it still has the shape of a cell, so that
+    every rank can run the column's tower.
+    """
 
     modality: str
-    values: Values  # Tensor (B, ...) or dict of them; always B rows
+    values: Values  # Tensor (P, ...) or dict of them; P is the number of present rows
     present: Bool[Tensor, " B"]
 
-    def rows(self, index: Any) -> Column:
-        """Return the rows that ``index`` (a slice, a mask or positions) selects."""
-        return Column(self.modality, map_values(self.values, lambda tensor: tensor[index]), self.present[index])
+    @staticmethod
+    def of(modality: str, values: Values, present: Bool[Tensor, " B"]) -> Column:
+        """Make a column of values that have a cell for every row, dropping those that are absent."""
+        return Column(modality, map_values(values, lambda tensor: tensor[present]), present)
+
+    def rows(self, index: slice) -> Column:
+        """Return a run of rows."""
+        start, stop, _ = index.indices(len(self.present))
+        first = int(self.present[:start].sum())
+        last = first + int(self.present[start:stop].sum())
+        return Column(self.modality, map_values(self.values, lambda tensor: tensor[first:last]), self.present[index])
 
     def to(self, device: torch.device) -> Column:
         """Return the column on ``device``."""

@@ -44,7 +44,7 @@ def model(objective: str = "infonce", *, seed: int = 0) -> Model:
 
 
 def batch(rows: int = 12, *, seed: int = 0, present: float = 0.7) -> Batch:
-    """A random batch with missing cells; absent cells hold zeros."""
+    """A random batch with missing cells."""
     generator = torch.Generator().manual_seed(seed)
     values = {
         "image": torch.randint(0, 256, (rows, 3, 16, 16), generator=generator, dtype=torch.uint8),
@@ -54,7 +54,7 @@ def batch(rows: int = 12, *, seed: int = 0, present: float = 0.7) -> Batch:
     columns = {}
     for name, value in values.items():
         here = torch.rand(rows, generator=generator) < present
-        columns[name] = Column(name, value * here.view(-1, *[1] * (value.ndim - 1)).to(value.dtype), here)
+        columns[name] = Column.of(name, value, here)
     group = torch.randint(-1, 4, (rows,), generator=generator)
     return Batch(columns, {"group": group}, [f"tiny/{row}" for row in range(rows)])
 

@@ -42,10 +42,7 @@ def _column(spec: InputSpec, cells: list[Any], present: Tensor, encode: Encode |
         assert encode is not None, "a text column needs a tokenizer"
         filled = pad_ids([encode(cell) for cell in cells])
         shape, kind, modality = (len(filled[0]) if filled else 1,), torch.int64, "text"  # type: ignore[assignment]
-    if not cells:  # one zero row, seen as many: an absent column costs no memory
-        return Column(modality, torch.zeros(1, *shape, dtype=kind).expand(len(present), *shape), present)
-    values = torch.zeros(len(present), *shape, dtype=kind)
-    values[present] = torch.stack(filled)
+    values = torch.stack(filled) if filled else torch.zeros(0, *shape, dtype=kind)
     return Column(modality, values, present)
 
 

@@ -21,15 +21,16 @@ from mmcontrast.types import Features
 class SmallAudioCNN(Tower):
     """Log-mel front end, 3x3 residual blocks, the mel axis laid side by side, and a pooling over time.
 
-    ``attention`` pooling adds a learned position to each time step and lets a few learned queries read them, so that
-    "a then b" and "b then a" differ.  ``mean`` pooling is blind to order beyond the blocks' view: a control.
+    ``ordered`` pooling lays the time steps side by side before one matrix, ``attention`` adds a learned position to each
+    and lets a few learned queries read them: with both, "a then b" and "b then a" differ.  ``mean`` pooling is blind to
+    order beyond the blocks' view: a control.
 
     Source: the blocks of He et al. 2015, arXiv:1512.03385; masking after Park et al. 2019, arXiv:1904.08779.
     """
 
     @config
     class Config:
-        """Fields of the tower; the defaults hold 1.2M parameters."""
+        """Fields of the tower; the defaults hold 1.3M parameters."""
 
         modality: ClassVar[str] = "audio"
         seconds: Positive = 2.0  # length of the window
@@ -37,10 +38,15 @@ class SmallAudioCNN(Tower):
         widths: tuple[Count, ...] = (16, 64, 128, 128)  # channels of each stage
         groups: Count = 8  # channel groups of each norm
         width: Count = 256  # of a time step, and of the pooled features
-        pooling: Literal["attention", "mean"] = "attention"
+        mel_strides: tuple[Count, ...] = (1, 2, 2, 1)  # how each stage thins the mel axis; time is halved by all but one
+        pooling: Literal["ordered", "attention", "mean"] = "ordered"
         queries: Count = 4  # learned queries of the attention pooling
-        mask_mels: NonNegativeCount = 8  # widest band of mels masked in training (SpecAugment)
-        mask_frames: NonNegativeCount = 8  # longest run of frames masked in training
+        mask_mels: NonNegativeCount = 6  # widest band of mels masked in training (SpecAugment)
+        mask_frames: NonNegativeCount = 6  # longest run of frames masked in training
+
+        def __post_init__(self) -> None:
+            if len(self.mel_strides) < len(self.widths):
+                raise ValueError(f"mel_strides needs one entry for each of {len(self.widths)} stages.")
 
         def input_spec(self) -> AudioSpec:
             """Waveforms of ``seconds`` at the front end's rate."""
@@ -55,7 +61,8 @@ class SmallAudioCNN(Tower):
         )
         stages, width = [], first
         for stage, after in enumerate(config.widths):
-            stages.append(Block(width, after, stride=2 if stage else 1, groups=config.groups))
+            stride = (config.mel_strides[stage], 2 if stage else 1)
+            stages.append(Block(width, after, stride=stride, groups=config.groups))
             width = after
         self.stages = nn.Sequential(*stages)
         samples = config.input_spec().samples
@@ -66,6 +73,8 @@ class SmallAudioCNN(Tower):
         self.pool: nn.Module | None = None
         if config.pooling == "attention":
             self.pool = QueryPool(config.width, queries=config.queries, steps=shape[3])
+        elif config.pooling == "ordered":
+            self.pool = nn.Sequential(nn.Flatten(), nn.Linear(shape[3] * config.width, config.width))
         self.width = config.width
         self.stem.to(memory_format=torch.channels_last)
         self.stages.to(memory_format=torch.channels_last)

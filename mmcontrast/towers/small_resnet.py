@@ -75,7 +75,7 @@ class SmallResNet(Tower):
 class Block(nn.Module):
     """Two 3x3 convolutions with a shortcut, which averages and projects where the shape changes."""
 
-    def __init__(self, before: int, after: int, *, stride: int, groups: int) -> None:
+    def __init__(self, before: int, after: int, *, stride: int | tuple[int, int], groups: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.GroupNorm(groups, after)
@@ -83,8 +83,9 @@ class Block(nn.Module):
         self.norm2 = nn.GroupNorm(groups, after)
         nn.init.zeros_(self.norm2.weight)  # each block starts as its shortcut
         self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or before != after:
-            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        thins = stride not in (1, (1, 1))
+        if thins or before != after:
+            pool = nn.AvgPool2d(stride, ceil_mode=True) if thins else nn.Identity()
             self.shortcut = nn.Sequential(pool, nn.Conv2d(before, after, 1, bias=False))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:

@@ -16,7 +16,7 @@ class AudioTransform:
     gain_db: NonNegative = 0.0  # largest change of level to either side, in decibels
     shift: Fraction = 0.0  # largest delay as a share of the window; what is pushed out at the end is lost
     speed: Fraction = 0.0  # largest relative change of speed (and pitch) to either side
-    tilt_db: NonNegative = 0.0  # largest tilt of the spectrum over its whole range, in decibels
+    tilt: Fraction = 0.0  # largest weight, to either side, of the sample before: tilts the spectrum up or down
     noise_db: float | None = None  # loudest white noise, in dB relative to full scale; null: none
     crop: Literal["random", "start"] = "random"  # which window of a long clip is used
 
@@ -33,10 +33,9 @@ def train_audio(wave: np.ndarray, config: AudioTransform, *, samples: int, rng: 
     if len(wave) > samples and config.crop == "random" and not config.shift:
         start = int(rng.integers(0, len(wave) - samples + 1))
     wave = fit(wave[start:], samples=samples)
-    if config.tilt_db:
-        spectrum = np.fft.rfft(wave)
-        slope = np.linspace(-0.5, 0.5, len(spectrum)) * rng.uniform(-config.tilt_db, config.tilt_db)
-        wave = np.fft.irfft(spectrum * 10 ** (slope / 20), n=samples)
+    if config.tilt:
+        weight = rng.uniform(-config.tilt, config.tilt)
+        wave = (wave + weight * np.concatenate([[0.0], wave[:-1]])) / (1 + abs(weight))
     if config.gain_db:
         wave = wave * 10 ** (rng.uniform(-config.gain_db, config.gain_db) / 20)
     if config.noise_db is not None:
