@@ -51,7 +51,7 @@ class OpenCLIPImage(Tower):
         from open_clip.model import _build_vision_tower
 
         settings = open_clip_config(config.name)
-        vision = {**settings["vision_cfg"], "image_size": config.input_spec().size}
+        vision = {**settings["vision_cfg"], "image_size": config.input_spec().size, "output_tokens": False}
         if vision.get("timm_model_name"):
             vision["timm_model_pretrained"] = False
         elif config.patch_dropout:

@@ -98,10 +98,13 @@ class WindowAttention(nn.Module):
         index = self.relative_position_index
         assert isinstance(index, Tensor)
         bias = self.relative_position_bias_table[index].permute(2, 0, 1)[None]  # (1, heads, N, N)
-        if mask is not None:
-            bias = bias + mask[:, None]  # (W, heads, N, N)
-        mixed = scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
-        return self.proj(mixed.transpose(2, 3).reshape(rows, windows, tokens, width))
+        bias = bias.expand(windows, -1, -1, -1) if mask is None else bias + mask[:, None]  # (W, heads, N, N)
+        # Windows count as heads: the fused kernels take four axes and a mask that the rows share.
+        query, key, value = (part.flatten(1, 2) for part in (query, key, value))  # (B, W * heads, N, width / heads)
+        mask_of_all = bias.flatten(0, 1)[None].to(query.dtype)
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask_of_all)
+        mixed = mixed.unflatten(1, (windows, self.heads)).transpose(2, 3)  # (B, W, N, heads, width / heads)
+        return self.proj(mixed.reshape(rows, windows, tokens, width))
 
 
 class MLP(nn.Module):

@@ -52,12 +52,25 @@ def test_open_clip_towers_are_open_clips_on_trimmed_captions() -> None:
     ids = open_clip.get_tokenizer("ViT-S-32-alt")(captions)
     longest = int((ids != 0).sum(dim=1).max())
     pixels = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    mean, std = (
+        torch.tensor(each).view(3, 1, 1) for each in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
     with torch.no_grad():
         expected = model.encode_text(ids)
         torch.testing.assert_close(text(ids[:, :longest]).pooled, expected, atol=1e-5, rtol=1e-5)
         expected = model.encode_image((pixels / 255 - mean) / std)
         torch.testing.assert_close(image(pixels).pooled, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["RN50", "convnext_tiny", "MobileCLIP-S1", "coca_ViT-B-32"])
+def test_every_kind_of_open_clip_image_tower_keeps_rows_apart(name: str) -> None:
+    torch.manual_seed(0)
+    tower = TOWERS.build(TOWERS.get("open_clip_image").Config(name=name, size=64)).train()
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        pooled = tower(pixels).pooled
+        assert pooled.shape == (2, tower.width)
+        torch.testing.assert_close(tower(pixels[:1]).pooled, pooled[:1], atol=1e-5, rtol=1e-4)
 
 
 def test_a_window_shift_masks_what_does_not_touch() -> None:
@@ -68,7 +81,9 @@ def test_a_window_shift_masks_what_does_not_touch() -> None:
     torch.manual_seed(0)
     ours = SwinBlock(8, grid=8, heads=2, window=4, shift=2, drop_path=0.0).eval()
     theirs = SwinTransformerBlock(8, (8, 8), num_heads=2, window_size=4, shift_size=2).eval()
-    theirs.load_state_dict({key: value for key, value in ours.state_dict().items() if key in theirs.state_dict()}, strict=False)
+    theirs.load_state_dict(
+        {key: value for key, value in ours.state_dict().items() if key in theirs.state_dict()}, strict=False
+    )
     x = torch.randn(2, 64, 8)
     with torch.no_grad():
         expected = theirs(x.view(2, 8, 8, 8)).view(2, 64, 8)
@@ -77,7 +92,9 @@ def test_a_window_shift_masks_what_does_not_touch() -> None:
 
 def test_htsat_folds_time_into_stacked_runs() -> None:
     cls = TOWERS.get("htsat")
-    mel = LogMelConfig(sample_rate_hz=8000, fft_samples=256, window_samples=256, hop_samples=128, mels=16, high_hz=4000.0)
+    mel = LogMelConfig(
+        sample_rate_hz=8000, fft_samples=256, window_samples=256, hop_samples=128, mels=16, high_hz=4000.0
+    )
     tower = cls(cls.Config(seconds=0.5, mel=mel, size=32, width=8, depths=(1, 1), heads=(2, 2), window=4))
     picture = tower.fold(torch.arange(64).expand(1, 16, 64).float())  # 2 runs of 32 frames
     assert picture.shape == (1, 1, 32, 32)

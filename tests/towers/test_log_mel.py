@@ -1,0 +1,71 @@
+"""The audio front end: precision, levels, limits and masks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmcontrast.config import parse
+from mmcontrast.errors import ConfigError
+from mmcontrast.towers.log_mel import LogMel, LogMelConfig
+from mmcontrast.towers.small_audio_cnn import mask_spectrogram
+
+
+def test_it_stays_in_float32_under_autocast() -> None:
+    wave = 0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    mel = LogMel(LogMelConfig())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = mel(wave)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, mel(wave))
+
+
+def test_silence_is_the_floor_and_ten_times_the_energy_is_ten_decibels() -> None:
+    mel = LogMel(LogMelConfig(mean_db=0.0, deviation_db=1.0))
+    assert torch.allclose(mel(torch.zeros(1, 4000)), torch.tensor(-100.0))  # decibels of 1e-10
+    wave = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mel(10**0.5 * wave), mel(wave) + 10, atol=1e-3, rtol=0)
+
+
+def test_mean_and_deviation_are_an_affine_map() -> None:
+    wave = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    raw = LogMel(LogMelConfig(mean_db=0.0, deviation_db=1.0))(wave)
+    torch.testing.assert_close(LogMel(LogMelConfig(mean_db=-20.0, deviation_db=5.0))(wave), (raw + 20) / 5)
+
+
+def test_power_one_is_the_magnitude() -> None:
+    config = LogMelConfig(power=1.0, mean_db=0.0, deviation_db=1.0)
+    wave = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    mel = LogMel(config)
+    spectrum = torch.stft(
+        wave, config.fft_samples, config.hop_samples, config.window_samples,
+        torch.hann_window(config.window_samples), return_complex=True,
+    ).abs()  # fmt: skip
+    expected = 10 * (mel.filters.T @ spectrum).clamp_min(config.floor).log10()
+    torch.testing.assert_close(mel(wave), expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [({"high_hz": 9000.0}, "half of sample_rate_hz"), ({"window_samples": 2048}, "window_samples")],
+)
+def test_fields_that_do_not_fit_are_named(fields: dict[str, float], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse(LogMelConfig, fields)
+
+
+def test_masks_are_one_band_and_one_run_of_each_row() -> None:
+    torch.manual_seed(0)
+    masked = mask_spectrogram(torch.ones(64, 20, 30), mels=5, frames=7) == 0
+    band, run = masked.all(dim=2), masked.all(dim=1)  # (B, M), (B, frames)
+    assert torch.equal(masked, band[:, :, None] | run[:, None, :])
+    for lines, widest in ((band, 5), (run, 7)):
+        assert set(lines.sum(dim=1).tolist()) == set(range(widest + 1))  # every width occurs in 64 rows
+        edges = lines.int().diff(dim=1).abs().sum(dim=1) + lines[:, 0].int() + lines[:, -1].int()
+        assert int(edges.max()) == 2  # in one piece
+    assert len(torch.unique(band, dim=0)) > 10  # each row has its own
+
+
+def test_no_mask_is_no_change() -> None:
+    mel = torch.ones(2, 4, 5)
+    assert torch.equal(mask_spectrogram(mel, mels=0, frames=0), mel)

@@ -1,0 +1,110 @@
+"""Text towers against the packages they follow, and what they say of word order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmcontrast.errors import ConfigError
+from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.towers import TOWERS
+from mmcontrast.towers.text_transformer import HashEmbedding
+
+SMALL = {
+    "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+    "roberta": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2},
+    "t5": {"d_model": 16, "num_layers": 2, "num_heads": 2, "d_kv": 8, "d_ff": 32},
+}
+POOLINGS = [("bert", "cls"), ("bert", "pooler"), ("roberta", "pooler"), ("gpt2", "last_token"), ("t5", "mean")]
+
+
+def ids_of_three_lengths() -> tuple[list[list[int]], Tensor]:
+    """The model's own ids, and ours: each plus one, padded with 0."""
+    rows = [[0, 7, 9, 2], [0, 5, 2], [0, 11, 12, 13, 14, 2]]  # id 0 is a word of RoBERTa and GPT-2
+    return rows, torch.tensor([[each + 1 for each in row] + [0] * (6 - len(row)) for row in rows])
+
+
+@pytest.mark.parametrize(("model_type", "pooling"), POOLINGS)
+def test_transformers_models_read_each_caption_as_if_unpadded(model_type: str, pooling: str, tmp_path: Path) -> None:
+    settings = {"model_type": model_type, "vocab_size": 50, **SMALL[model_type]}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    torch.manual_seed(0)
+    cls = TOWERS.get("hugging_face_text")
+    tower: Any = cls(cls.Config(folder=tmp_path, pooling=pooling, context_length=16)).eval()
+    rows, values = ids_of_three_lengths()
+    with torch.no_grad():
+        pooled = tower(values).pooled
+        for row, ours in zip(rows, pooled, strict=True):
+            out = tower.inner(input_ids=torch.tensor([row]))
+            hidden = out.last_hidden_state[0]
+            theirs = {"cls": hidden[0], "last_token": hidden[-1], "mean": hidden.mean(dim=0)}
+            expected = out.pooler_output[0] if pooling == "pooler" else theirs[pooling]
+            torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_saved_transformers_weights_are_loaded(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    theirs = BertModel(BertConfig(vocab_size=50, **SMALL["bert"])).eval()
+    theirs.save_pretrained(tmp_path)
+    tower = TOWERS.build(TOWERS.get("hugging_face_text").Config(folder=tmp_path, pooling="pooler")).eval()
+    ids = torch.tensor([[2, 7, 9, 3]])
+    with torch.no_grad():
+        torch.testing.assert_close(tower(ids + 1).pooled, theirs(ids).pooler_output, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "coca_ViT-B-32", "ViT-L-14-worldwide", "roberta-ViT-B-32"])
+def test_open_clip_text_refuses_what_trimming_would_change(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        TOWERS.get("open_clip_text").Config(name=name)
+
+
+def test_an_unknown_open_clip_model_is_named_with_the_closest() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'ViT-B-32'"):
+        TOWERS.get("open_clip_text").Config(name="ViT-B-23")
+
+
+def test_an_exclamation_mark_is_a_real_token_of_clip() -> None:
+    cls = TOWERS.get("open_clip_text")
+    tower = cls(cls.Config(name="ViT-S-32-alt")).eval()
+    ids = TOKENIZERS.build(cls.Config().tokenizer).encode('("!")', context_length=77)
+    assert 0 in ids
+    padded = torch.tensor([ids + [0, 0]])
+    with torch.no_grad():
+        assert tower(padded).token_mask.tolist() == [[True] * len(ids) + [False] * 2]
+
+
+def encoded(tower: Any, *texts: str) -> Tensor:
+    """Pooled features of texts of equal length."""
+    spec = tower.config.input_spec()
+    encode = TOKENIZERS.build(spec.tokenizer).encode
+    with torch.no_grad():
+        return tower.eval()(torch.tensor([encode(text, context_length=spec.context_length) for text in texts])).pooled
+
+
+@pytest.mark.parametrize(("name", "fields", "told_apart"), [
+    ("ngram_text", {"n": 1}, False),
+    ("ngram_text", {"n": 2}, True),
+    ("text_transformer", {}, True),
+])  # fmt: skip
+def test_word_order_is_told_apart_or_not(name: str, fields: dict[str, Any], told_apart: bool) -> None:
+    torch.manual_seed(0)
+    cls = TOWERS.get(name)
+    one, two = encoded(cls(cls.Config(**fields)), "a dog then a horn", "a horn then a dog")
+    assert bool((one - two).abs().max() > 1e-3) is told_apart
+
+
+def test_words_that_share_one_row_still_differ() -> None:
+    torch.manual_seed(0)
+    embed = HashEmbedding(buckets=64, lookups=2, width=8)
+    ids = torch.arange(1, 2001)[None] * 997
+    with torch.no_grad():
+        vectors = embed(ids)[0]
+    assert len(torch.unique(vectors, dim=0)) > 10 * 64  # one lookup could give 64 vectors at most
