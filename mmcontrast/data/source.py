@@ -22,7 +22,7 @@ from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.text import TextTransform, captions_of, train_text
 from mmcontrast.errors import NeedsError, ShardError, SkipSample
-from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
+from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 
 
 @config
@@ -32,6 +32,7 @@ class SourceConfig:
     manifest: str  # folder with manifest.json, or package:NAME for a set shipped with mmcontrast
     weight: Positive = 1.0  # share of the mixture's draws
     group: str | None = None  # JSON field: rows of equal value are never each other's negatives
+    shuffle_captions: bool = False  # control: every row gets another row's captions, always the same ones
     image: ImageTransform = ImageTransform()
     audio: AudioTransform = AudioTransform()
     text: TextTransform = TextTransform()
@@ -93,7 +94,7 @@ class Source:
         epoch, row = self.locate(position)
         decoded = self._cache.get(row)
         if decoded is None:
-            decoded = self._decode(self.shards[row])
+            decoded = self._decode(row)
             if cache:
                 self._cache[row] = decoded
         key, cells, group = decoded
@@ -110,10 +111,14 @@ class Source:
                 values[column] = train_text(cells[column], self.config.text, rng)
         return Drawn(key, values, group)
 
-    def _decode(self, raw: RawRow) -> tuple[str, dict[str, Any], int]:
+    def _decode(self, row: int) -> tuple[str, dict[str, Any], int]:
+        raw = self.shards[row]
         cells = {}
         for column, spec in self.specs.items():
-            cells[column] = decode_cell(raw, self.shards.manifest.columns[column], spec)
+            origin = raw
+            if self.config.shuffle_captions and isinstance(spec, TextSpec):
+                origin = self.shards[int(_permutation(len(self), self.seed, f"{self.name} captions", 0)[row])]
+            cells[column] = decode_cell(origin, self.shards.manifest.columns[column], spec)
         group = -1
         if self.config.group is not None:
             info = raw.info()
