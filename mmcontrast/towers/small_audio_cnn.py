@@ -21,9 +21,9 @@ from mmcontrast.types import Features
 class SmallAudioCNN(Tower):
     """Log-mel front end, 3x3 residual blocks, the mel axis laid side by side, and a pooling over time.
 
-    ``ordered`` pooling lays the time steps side by side before one matrix, ``attention`` adds a learned position to each
-    and lets a few learned queries read them: with both, "a then b" and "b then a" differ.  ``mean`` pooling is blind to
-    order beyond the blocks' view: a control.
+    ``ordered`` pooling lays the time steps side by side before one matrix, ``attention`` adds a learned position to
+    each and lets a few learned queries read them: with both, "a then b" and "b then a" differ.  ``mean`` pooling is
+    blind to order beyond the blocks' view: a control.
 
     Source: the blocks of He et al. 2015, arXiv:1512.03385; masking after Park et al. 2019, arXiv:1904.08779.
     """
@@ -38,7 +38,7 @@ class SmallAudioCNN(Tower):
         widths: tuple[Count, ...] = (16, 64, 128, 128)  # channels of each stage
         groups: Count = 8  # channel groups of each norm
         width: Count = 256  # of a time step, and of the pooled features
-        mel_strides: tuple[Count, ...] = (1, 2, 2, 1)  # how each stage thins the mel axis; time is halved by all but one
+        mel_strides: tuple[Count, ...] = (1, 2, 2, 1)  # how each stage thins the mel axis; the later ones halve time
         pooling: Literal["ordered", "attention", "mean"] = "ordered"
         queries: Count = 4  # learned queries of the attention pooling
         mask_mels: NonNegativeCount = 6  # widest band of mels masked in training (SpecAugment)
@@ -57,7 +57,9 @@ class SmallAudioCNN(Tower):
         self.mel = LogMel(config.mel)
         first = config.widths[0]
         self.stem = nn.Sequential(
-            nn.Conv2d(1, first, 4, stride=2, padding=1, bias=False), nn.GroupNorm(config.groups, first), nn.ReLU()
+            nn.Conv2d(1, first, 4, stride=2, padding=1, bias=False),
+            nn.GroupNorm(config.groups, first),
+            nn.ReLU(inplace=True),
         )
         stages, width = [], first
         for stage, after in enumerate(config.widths):
@@ -67,7 +69,8 @@ class SmallAudioCNN(Tower):
         self.stages = nn.Sequential(*stages)
         samples = config.input_spec().samples
         with torch.no_grad():
-            shape = self.stages(self.stem(torch.zeros(1, 1, config.mel.mels, samples // config.mel.hop_samples + 1))).shape
+            silence = torch.zeros(1, 1, config.mel.mels, samples // config.mel.hop_samples + 1)
+            shape = self.stages(self.stem(silence)).shape
         self.step = nn.Linear(shape[1] * shape[2], config.width)  # pitch is a place: bands are not averaged
         self.norm = nn.LayerNorm(config.width)
         self.pool: nn.Module | None = None

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn.functional import relu
 
 from mmcontrast.config import Count, config
 from mmcontrast.specs import ImageSpec
@@ -51,7 +50,9 @@ class SmallResNet(Tower):
         super().__init__(config)
         first = config.widths[0]
         self.stem = nn.Sequential(
-            nn.Conv2d(3, first, 4, stride=2, padding=1, bias=False), nn.GroupNorm(config.groups, first), nn.ReLU()
+            nn.Conv2d(3, first, 4, stride=2, padding=1, bias=False),
+            nn.GroupNorm(config.groups, first),
+            nn.ReLU(inplace=True),
         )
         stages, width = [], first
         for stage, (after, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
@@ -90,5 +91,5 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Return the block's output, at a stride's smaller size."""
-        inner = relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.shortcut(x) + self.norm2(self.conv2(inner)))
+        inner = self.norm1(self.conv1(x)).relu_()  # in place: on a CPU, fresh memory costs as much as the norm
+        return (self.shortcut(x) + self.norm2(self.conv2(inner))).relu_()
