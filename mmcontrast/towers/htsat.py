@@ -20,7 +20,13 @@ from mmcontrast.towers.swin import SwinStage
 from mmcontrast.types import Features
 
 LAION_MEL = LogMelConfig(
-    sample_rate_hz=48_000, fft_samples=1024, window_samples=1024, hop_samples=480, mels=64, low_hz=50.0, high_hz=14_000.0
+    sample_rate_hz=48_000,
+    fft_samples=1024,
+    window_samples=1024,
+    hop_samples=480,
+    mels=64,
+    low_hz=50.0,
+    high_hz=14_000.0,
 )
 
 
@@ -29,8 +35,10 @@ class HTSAT(Tower):
     """Hierarchical token-semantic audio transformer, without its classifier.
 
     The spectrogram is resized in time to ``(size / mels) * size`` frames, cut into ``size / mels`` runs that are
-    stacked above each other into a square picture, and read by a Swin transformer.  Pooled features are the mean of the
-    last tokens.  ``bn0``, a batch norm per mel band, keeps its stored statistics: rows must not touch each other.
+    stacked above each other into a square picture, and read by a Swin transformer.  Pooled features are the mean of
+    the last tokens.  ``bn0``, a batch norm per mel band, keeps its stored statistics: rows must not touch each other.
+    LAION's files hold statistics of plain decibels: for them, ``mel`` repeats every value of ``LAION_MEL`` (a map
+    starts from LogMelConfig's own defaults) with ``mean_db: 0.0`` and ``deviation_db: 1.0``.
 
     Source: Chen et al. 2022, arXiv:2202.00874; sizes as in LAION-CLAP (Wu et al. 2022, arXiv:2211.06687).
     """

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from mmcontrast.config import Count, OneOf, config
+from mmcontrast.specs import TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.hashed_words import HashedWords
-from mmcontrast.specs import TextSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Tower
 from mmcontrast.types import Features

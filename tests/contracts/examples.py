@@ -57,9 +57,7 @@ def tower_config(name: str, folder: Path) -> Any:
         "timm_spectrogram": lambda: cls(name="vit_tiny_patch16_224", size=32, seconds=0.5, mel=mel),
         "open_clip_image": lambda: cls(name="ViT-S-32-alt", size=64),
         "open_clip_text": lambda: cls(name="ViT-S-32-alt"),
-        "htsat": lambda: cls(
-            seconds=0.5, mel=mel, size=32, width=8, depths=(1, 2), heads=(2, 2), window=4
-        ),
+        "htsat": lambda: cls(seconds=0.5, mel=mel, size=32, width=8, depths=(1, 2), heads=(2, 2), window=4),
         "hugging_face_text": lambda: cls(folder=bert_folder(folder), context_length=16),
     }
     assert name in examples, f"add '{name}' to tests/contracts/examples.py"
