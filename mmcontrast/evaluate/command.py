@@ -3,53 +3,101 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
+
+TRAINING_ROWS = 300  # rows of metrics.jsonl kept in a result, in even steps
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of ``eval``."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     add = commands.add_parser("run", help="evaluate a checkpoint: a table, results.json and report.html")
-    add.add_argument("checkpoint", type=Path, help="a run folder (its newest valid checkpoint) or one checkpoint in it")
+    add.add_argument(
+        "checkpoint", type=Path, help="a run folder (its newest valid checkpoint) or one checkpoint in it"
+    )
     add.add_argument("--suite", default="quickstart", help="a shipped suite's name, or a YAML file")
     add.add_argument("--out", type=Path, help="folder of the results; default: RUN/eval/SUITE")
     add.add_argument("--device", default="cpu", help="torch device of the encoder")
     add.set_defaults(call=_run)
-    add = commands.add_parser("list", help="list shipped suites")
+    add = commands.add_parser("list", help="list shipped suites and their evaluations")
     add.set_defaults(call=_list)
-    add = commands.add_parser("compare", help="several results side by side: a table of values and differences")
+    add = commands.add_parser("report", help="print the table and draw report.html again from results.json")
+    add.add_argument("results", type=Path, help="a results.json, or a folder that holds one")
+    add.set_defaults(call=_report)
+    add = commands.add_parser("compare", help="several results side by side, with paired tests and compare.html")
     add.add_argument("results", type=Path, nargs="+", help="results.json files, or folders that hold one")
+    add.add_argument("--out", type=Path, help="folder of compare.html; not written if absent")
     add.set_defaults(call=_compare)
 
 
-def _run(parsed: argparse.Namespace) -> int:
-    from mmcontrast import checkpoint
-    from mmcontrast.data.manifest import file_sha256
+def run_command(checkpoint: Path, *, suite: str, out: Path | None = None, device: str = "cpu") -> Path:
+    """Evaluate a checkpoint and its untrained twin on a suite; return the folder of the results.
+
+    Raises:
+        ConfigError: no such suite, or one with problems.
+        CheckpointError, RunFolderError: nothing usable at ``checkpoint``.
+    """
+    from mmcontrast import checkpoint as checkpoints
     from mmcontrast.evaluate.encoder import load_encoder, untrained_encoder
     from mmcontrast.evaluate.report_html import write_report
-    from mmcontrast.evaluate.suite import read_suite, run_suite, write_result
+    from mmcontrast.evaluate.suite import read_suite, result_tree, run_suite, write_result
     from mmcontrast.evaluate.table import print_table
     from mmcontrast.run_folder import read_run_folder
 
-    name, suite = read_suite(parsed.suite)
-    path = checkpoint.find(parsed.checkpoint)
+    name, chosen = read_suite(suite)
+    path = checkpoints.find(Path(checkpoint))
     home = path.parent.parent
     run = read_run_folder(home)
-    about = {"checkpoint": path.name, "weights_sha256": file_sha256(path / "model.safetensors")}
     print(f"evaluating {path} on suite '{name}'", flush=True)
     result = run_suite(
         name,
-        suite,
-        load_encoder(path, device=parsed.device),
+        chosen,
+        load_encoder(path, device=device),
         untrained=untrained_encoder(run.model, seed=run.seed + 1),
-        about=about,
+        about=about_run(path, home, run),
         say=lambda text: print(text, flush=True),
     )
-    out = parsed.out or home / "eval" / name
-    written = write_result(result, out)
-    page = write_report(result, home, out)
-    print_table(result)
+    folder = out or home / "eval" / name
+    written = write_result(result, folder)
+    tree = result_tree(result)
+    page = write_report(tree, folder)
+    print_table(tree)
     print(f"results {written}\nreport  {page}")
+    return folder
+
+
+def about_run(path: Path, home: Path, run: Any) -> dict[str, Any]:
+    """What a report says of the run behind a checkpoint."""
+    from mmcontrast.config import dump
+    from mmcontrast.data.manifest import file_sha256
+
+    return {
+        "run": home.resolve().name,
+        "checkpoint": path.name,
+        "weights_sha256": file_sha256(path / "model.safetensors"),
+        "config": dump(run),
+        "training": read_training(home / "metrics.jsonl"),
+    }
+
+
+def read_training(path: Path) -> list[dict[str, Any]]:
+    """Rows of a metrics.jsonl, thinned out evenly; none when there is no file."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # the last line of a run that was cut off, or is still being written
+            continue
+    step = max(1, -(-len(rows) // TRAINING_ROWS))
+    return [row for number, row in enumerate(rows) if number % step == 0 or number == len(rows) - 1]
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    run_command(parsed.checkpoint, suite=parsed.suite, out=parsed.out, device=parsed.device)
     return 0
 
 
@@ -58,12 +106,29 @@ def _list(parsed: argparse.Namespace) -> int:
 
     for name in suite_names():
         _, suite = read_suite(name)
-        print(f"{name}: {', '.join(suite.evals)}")
+        print(name)
+        width = max(len(label) for label in suite.evals)
+        for label, evaluator in suite.evals.items():
+            print(f"  {label:<{width}}  {evaluator.registry_name:<12}  {evaluator.title}")
+    return 0
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from mmcontrast.evaluate.report_html import write_report
+    from mmcontrast.evaluate.suite import read_result
+    from mmcontrast.evaluate.table import print_table
+
+    path, tree = read_result(parsed.results)
+    print_table(tree)
+    print(f"report  {write_report(tree, path.parent)}")
     return 0
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    from mmcontrast.evaluate.compare import print_comparison
+    from mmcontrast.evaluate.compare import compare_runs, print_comparison, write_comparison
 
-    print_comparison(parsed.results)
+    comparison = compare_runs(parsed.results)
+    print_comparison(comparison)
+    if parsed.out is not None:
+        print(f"comparison  {write_comparison(comparison, parsed.out)}")
     return 0

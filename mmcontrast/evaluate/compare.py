@@ -1,60 +1,185 @@
-"""Several results side by side."""
+"""Several results side by side: differences to the first, paired tests, mean and spread."""
 
 from __future__ import annotations
 
 import json
 import statistics
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.errors import ConfigError
-from mmcontrast.evaluate.suite import SCHEMA
-from mmcontrast.evaluate.table import percent
+import numpy as np
+
+from mmcontrast.data.shards import resolve
+from mmcontrast.evaluate.intervals import bootstrap, mcnemar
+from mmcontrast.evaluate.suite import read_result
+from mmcontrast.evaluate.table import console, written
+
+Items = dict[tuple[str, str], dict[str, float]]  # (evaluator, metric) -> key -> value
 
 
-def read_result(location: Path) -> dict[str, Any]:
-    """Read a results.json, or the only one below a folder.
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """The last result minus the first, query by query."""
+
+    difference: float
+    low: float  # 95% interval, bootstrap over queries
+    high: float
+    count: int  # queries that both results hold
+    p_value: float | None  # exact McNemar; null where values are not right or wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One metric in every result."""
+
+    title: str
+    evaluator: str
+    metric: str
+    unit: str
+    values: list[float | None]
+    mean: float | None
+    deviation: float | None  # between the results; null with fewer than two
+    paired: Paired | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Metrics of several results."""
+
+    names: list[str]
+    lines: list[Line]
+    warnings: list[str]  # data that differs between the results
+
+
+def compare_runs(locations: list[Path]) -> Comparison:
+    """Put results side by side; the first is what the others are compared with.
 
     Raises:
-        ConfigError: none, several, or not one of ours.
+        ConfigError: a location holds no result, or several.
     """
-    found = [location] if location.is_file() else sorted(location.rglob("results.json"))
-    if len(found) != 1:
-        raise ConfigError(f"'{location}' holds {len(found)} results.json; name one of them.")
-    tree = json.loads(found[0].read_text(encoding="utf-8"))
-    if tree.get("schema") != SCHEMA:
-        raise ConfigError(f"'{found[0]}' is not a result of schema {SCHEMA}.")
-    return dict(tree)
+    found = [read_result(location) for location in locations]
+    trees, items = [tree for _, tree in found], [_items(path.parent) for path, _ in found]
+    labels = list(dict.fromkeys(label for tree in trees for label in tree["evaluators"]))
+    lines = []
+    for label in labels:
+        reports = [tree["evaluators"].get(label, {"metrics": {}, "title": ""}) for tree in trees]
+        title = next((report["title"] for report in reports if report["title"]), label)
+        for name in dict.fromkeys(name for report in reports for name in report["metrics"]):
+            cells = [report["metrics"].get(name) for report in reports]
+            values = [None if cell is None else cell["value"] for cell in cells]
+            known = [value for value in values if value is not None]
+            lines.append(
+                Line(
+                    title=title,
+                    evaluator=label,
+                    metric=name,
+                    unit=next(cell["unit"] for cell in cells if cell is not None),
+                    values=values,
+                    mean=statistics.fmean(known) if known else None,
+                    deviation=statistics.stdev(known) if len(known) > 1 else None,
+                    paired=paired(items[0].get((label, name), {}), items[-1].get((label, name), {}))
+                    if len(found) > 1
+                    else None,
+                )
+            )
+    return Comparison(names=_names(found), lines=lines, warnings=_warnings(trees))
 
 
-def print_comparison(locations: list[Path]) -> None:
-    """Print each metric's value in every result, the difference of the last to the first, and mean and spread."""
-    from rich.console import Console
+def paired(first: dict[str, float], last: dict[str, float]) -> Paired | None:
+    """Compare two results on the queries that both hold; nothing when they share none."""
+    keys = sorted(first.keys() & last.keys())
+    if not keys:
+        return None
+    before, after = (np.array([each[key] for key in keys]) for each in (first, last))
+    low, high = bootstrap(after - before)
+    binary = bool(np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all())
+    p_value = mcnemar(int((before > after).sum()), int((after > before).sum())) if binary else None
+    return Paired(difference=float((after - before).mean()), low=low, high=high, count=len(keys), p_value=p_value)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print a comparison as one table."""
     from rich.table import Table
 
-    results = [read_result(location) for location in locations]
-    table = Table(title="comparison (percent)", title_justify="left")
-    table.add_column("evaluation")
-    table.add_column("metric")
-    for location in locations:
-        table.add_column(str(location), justify="right")
-    for name in ("last - first", "mean", "deviation"):
-        table.add_column(name, justify="right")
-    names = list(dict.fromkeys(name for result in results for name in result["evaluators"]))
-    for name in names:
-        cells = [result["evaluators"].get(name, {}).get("metrics", {}) for result in results]
-        for metric in dict.fromkeys(key for cell in cells for key in cell):
-            values = [cell.get(metric, {}).get("value") for cell in cells]
-            known = [value for value in values if value is not None]
-            both = len(values) > 1 and values[0] is not None and values[-1] is not None
-            table.add_row(
-                name,
-                metric,
-                *[percent(value) for value in values],
-                f"{100 * (values[-1] - values[0]):+.1f}" if both else "-",
-                percent(statistics.fmean(known)),
-                percent(statistics.stdev(known)) if len(known) > 1 else "-",
-            )
-    options: dict[str, Any] = {} if sys.stdout.isatty() else {"width": 110 + 20 * len(results)}
-    Console(**options).print(table)
+    table = Table(title="shares in percent; differences are last minus first, in points", title_justify="left")
+    for name in ("evaluation", "metric"):
+        table.add_column(name)
+    for name in (*comparison.names, "mean", "deviation", "difference", "95% interval", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    previous = ""
+    for line in comparison.lines:
+        if previous and line.evaluator != previous:
+            table.add_section()
+        table.add_row("" if line.evaluator == previous else line.title, line.metric, *cells(line))
+        previous = line.evaluator
+    out = console(110 + 16 * len(comparison.names))
+    out.print(table)
+    for warning in comparison.warnings:
+        out.print(warning, highlight=False)
+
+
+def cells(line: Line) -> list[str]:
+    """A line's numbers as they are printed."""
+    each = [written(value, line.unit) for value in (*line.values, line.mean, line.deviation)]
+    if line.paired is None:
+        both = len(line.values) > 1 and line.values[0] is not None and line.values[-1] is not None
+        return [*each, _signed(line.values[-1] - line.values[0], line.unit) if both else "-", "", ""]  # type: ignore[operator]
+    p_value = "" if line.paired.p_value is None else f"{line.paired.p_value:.2g}"
+    low, high = (_signed(value, line.unit) for value in (line.paired.low, line.paired.high))
+    return [*each, _signed(line.paired.difference, line.unit), f"{low} to {high}", p_value]
+
+
+def write_comparison(comparison: Comparison, out: Path) -> Path:
+    """Write ``out/compare.html``; return its path."""
+    import jinja2
+
+    folder = resolve("package:report")
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
+    page = environment.get_template("compare.html.j2").render(
+        names=comparison.names,
+        warnings=comparison.warnings,
+        lines=[
+            {
+                "title": line.title,
+                "first": number == 0 or comparison.lines[number - 1].evaluator != line.evaluator,
+                "metric": line.metric,
+                "cells": cells(line),
+                "clear": line.paired is not None and (line.paired.low > 0 or line.paired.high < 0),
+            }
+            for number, line in enumerate(comparison.lines)
+        ],
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "compare.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _signed(value: float, unit: str) -> str:
+    return f"{100 * value:+.1f}" if unit == "share" else f"{value:+.3f}"
+
+
+def _names(found: list[tuple[Path, dict[str, Any]]]) -> list[str]:
+    names = [str(tree["about"].get("run") or path.parent.name) for path, tree in found]
+    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)]
+
+
+def _warnings(trees: list[dict[str, Any]]) -> list[str]:
+    hashes: dict[str, set[str]] = {}
+    for tree in trees:
+        for source, facts in tree["about"].get("data", {}).items():
+            hashes.setdefault(source, set()).add(facts["manifest_sha256"])
+    return [f"'{source}' differs between the results" for source, seen in hashes.items() if len(seen) > 1]
+
+
+def _items(folder: Path) -> Items:
+    path = folder / "per_item.jsonl"
+    if not path.is_file():
+        return {}
+    result: Items = {}
+    for text in path.read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        for metric, values in line["values"].items():
+            result[line["evaluator"], metric] = dict(zip(line["keys"], values, strict=True))
+    return result

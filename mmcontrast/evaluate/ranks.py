@@ -23,7 +23,6 @@ class Ranks:
     first: Int[Tensor, " Q"]  # 1 is best; ties with wrong answers count against
     better: Int[Tensor, " Q"]  # wrong answers that score strictly higher
     ties: Int[Tensor, " Q"]  # wrong answers that score the same
-    best_wrong: Int[Tensor, " Q"]  # position of the highest wrong answer
     num_targets: int
     num_right: Int[Tensor, " Q"]  # right answers in the pool
 
@@ -35,6 +34,10 @@ class Ranks:
         """Mean hit rate when ties are broken at random."""
         share = ((k - self.better).float() / (self.ties + 1)).clamp(0, 1)
         return float(share.mean())
+
+    def reciprocal(self) -> Float[Tensor, " Q"]:
+        """One over the rank of the best right answer; its mean is MRR."""
+        return 1 / self.first.float()
 
     def tie_rate(self) -> float:
         """Share of queries whose best right answer ties with a wrong one."""
@@ -58,6 +61,7 @@ def rank_first(
     target_ids: Int[Tensor, " M"],
     *,
     similarity: Similarity,
+    tile_cells: int = TILE_CELLS,
 ) -> Ranks:
     """Rank each query's best right answer; a target is right when its id equals the query's.
 
@@ -68,8 +72,8 @@ def rank_first(
     """
     if not (torch.isfinite(queries).all() and torch.isfinite(targets).all()):
         raise ValueError("embeddings hold NaN or infinite values")
-    rows = max(1, TILE_CELLS // max(1, len(targets)))
-    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    rows = max(1, tile_cells // max(1, len(targets)))
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, len(queries), rows):
         scores = similarity(queries[start : start + rows], targets).float()
         right = query_ids[start : start + rows, None] == target_ids[None]
@@ -77,9 +81,9 @@ def rank_first(
             raise ValueError("a query has no right answer among the targets")
         best = scores.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
         wrong = scores.masked_fill(right, -torch.inf)
-        parts.append(((wrong > best).sum(1), (wrong == best).sum(1), wrong.argmax(1), right.sum(1)))
-    better, ties, best_wrong, num_right = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Ranks(1 + better + ties, better, ties, best_wrong, len(target_ids), num_right)
+        parts.append(((wrong > best).sum(1), (wrong == best).sum(1), right.sum(1)))
+    better, ties, num_right = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Ranks(1 + better + ties, better, ties, len(target_ids), num_right)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class TopOrder:
     """The first k answers of each query, ties broken against the right ones."""
 
     positions: Int[Tensor, "Q k"]
+    scores: Float[Tensor, "Q k"]
     right: Int[Tensor, "Q k"]  # 1 where the answer is right
     num_right: Int[Tensor, " Q"]
 
@@ -100,6 +105,15 @@ class TopOrder:
         precision = self.right.cumsum(dim=1) / places
         return (precision * self.right).sum(dim=1) / self.num_right.clamp_max(self.right.shape[1])
 
+    def discounted_gain(self) -> Float[Tensor, " Q"]:
+        """nDCG at k with gains of 0 and 1.
+
+        Source: Jarvelin and Kekalainen 2002, ACM Transactions on Information Systems 20(4).
+        """
+        discount = 1 / torch.log2(torch.arange(2, self.right.shape[1] + 2).float())
+        ideal = discount.cumsum(dim=0)[self.num_right.clamp_max(len(discount)) - 1]
+        return (self.right * discount).sum(dim=1) / ideal
+
 
 def top_order(
     queries: Float[Tensor, "Q D"],
@@ -109,10 +123,11 @@ def top_order(
     *,
     k: int,
     similarity: Similarity,
+    tile_cells: int = TILE_CELLS,
 ) -> TopOrder:
     """Return each query's k best targets; with equal scores a wrong answer comes first."""
-    rows = max(1, TILE_CELLS // max(1, len(targets)))
-    positions, rights, totals = [], [], []
+    rows = max(1, tile_cells // max(1, len(targets)))
+    positions, tops, rights, totals = [], [], [], []
     for start in range(0, len(queries), rows):
         scores = similarity(queries[start : start + rows], targets).float()
         right = query_ids[start : start + rows, None] == target_ids[None]
@@ -120,6 +135,7 @@ def top_order(
         by_score = scores.gather(1, wrong_first).sort(dim=1, descending=True, stable=True).indices[:, :k]
         order = wrong_first.gather(1, by_score)
         positions.append(order)
+        tops.append(scores.gather(1, order))
         rights.append(right.gather(1, order).int())
         totals.append(right.sum(dim=1))
-    return TopOrder(torch.cat(positions), torch.cat(rights), torch.cat(totals))
+    return TopOrder(torch.cat(positions), torch.cat(tops), torch.cat(rights), torch.cat(totals))

@@ -1,149 +1,224 @@
-"""One self-contained HTML page of a suite's result: no file or address outside it is needed to read it."""
+"""One self-contained HTML page of a result: no file or address outside it is needed to read it."""
 
 from __future__ import annotations
 
-import json
+import base64
 from pathlib import Path
 from typing import Any
 
 from mmcontrast.data.shards import open_shards, resolve
-from mmcontrast.evaluate.base import Report
-from mmcontrast.evaluate.plots import confusion_map, interval, lines
-from mmcontrast.evaluate.suite import SuiteResult
-from mmcontrast.evaluate.table import percent
+from mmcontrast.errors import ShardError
+from mmcontrast.evaluate.plots import confusion_map, interval, lines, scatter
+from mmcontrast.evaluate.table import interval_text, verdict, written
 
-GALLERY_NOTES = {
-    "zero_shot": "Rows in fixed steps through the set, right or wrong, with the five best answers. Green is right.",
-    "retrieval": "Queries in fixed steps through the set, right or wrong, with their best answers. Green is right.",
+MIME = {
+    "png": "image/png", "webp": "image/webp", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif",
+    "ogg": "audio/ogg", "opus": "audio/ogg", "wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg",
+}  # fmt: skip
+SECTIONS = {  # modalities of an evaluation -> its heading
+    ("image", "text"): "Pictures and text",
+    ("audio", "text"): "Sounds and text",
+    ("audio", "image"): "Pictures and sounds",
 }
+MOST_TILES = 6
+MOST_MEDIA_BYTES = 400_000  # one file in the page; a larger one is named instead
 
 
-def write_report(result: SuiteResult, run_folder: Path, out: Path) -> Path:
-    """Draw ``out/report.html`` from a result and the run's metrics; return its path."""
+def write_report(tree: dict[str, Any], out: Path) -> Path:
+    """Draw ``out/report.html`` from a result's tree (see ``suite.result_tree``); return its path."""
     import jinja2
 
-    source = (resolve("package:report") / "page.html.j2").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True).from_string(source)
-    metrics = read_metrics(run_folder / "metrics.jsonl")
-    page = template.render(
-        heading=f"{run_folder.name}: {result.name} evaluation",
-        subtitle=f"checkpoint {result.about.get('checkpoint', '?')}, "
-        f"weights {str(result.about.get('weights_sha256', '?'))[:12]}",
-        tiles=_tiles(result, metrics),
-        rows=_rows(result),
-        skipped=[f"{name}: {reason}" for name, reason in result.skipped.items()],
-        missing=sum(len(report.missing) for report in result.reports.values()),
-        curves=_curves(metrics),
-        galleries=_galleries(result.reports),
-        maps=[
-            {"title": report.title or name, "svg": confusion_map(**report.confusion)}
-            for name, report in result.reports.items()
-            if report.confusion and len(report.confusion["names"]) > 4
+    about, reports = tree["about"], tree["evaluators"]
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(resolve("package:report")), autoescape=True)
+    page = environment.get_template("page.html.j2").render(
+        heading=about.get("run", "A model"),
+        suite=tree["suite"],
+        subtitle=_subtitle(tree),
+        description=tree["description"],
+        tiles=_tiles(reports),
+        sections=_sections(reports),
+        controls=any("untrained" in metric["controls"] for each in reports.values()
+                     for metric in each["metrics"].values()),
+        skipped=tree["skipped"],
+        missing=[(each["title"] or name, each["num_missing"], each["missing"][:5])
+                 for name, each in reports.items() if each["num_missing"]],
+        galleries=_galleries(reports),
+        probes=_probes(reports),
+        maps=_maps(reports),
+        spaces=[
+            {"title": each["title"] or name, "svg": scatter(each["scatter"]), "facts": each["facts"]}
+            for name, each in reports.items()
+            if each["scatter"]
         ],
-        classes=[
-            {"title": report.title or name, "entries": _class_items(report)}
-            for name, report in result.reports.items()
-            if report.classes
-        ],
-        sets=_sets(result),
-        footer=", ".join(f"{name} {version}" for name, version in result.about.get("versions", {}).items()),
-    )
+        classes=_classes(reports),
+        curves=_curves(about.get("training", [])),
+        data=list(about.get("data", {}).values()),
+        config=about.get("config", ""),
+        versions=about.get("versions", {}),
+        weights=about.get("weights_sha256", ""),
+    )  # fmt: skip
     path = out / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows of a metrics.jsonl; none when there is no file."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _subtitle(tree: dict[str, Any]) -> str:
+    about = tree["about"]
+    parts = [f"checkpoint {about['checkpoint']}"] if "checkpoint" in about else []
+    training = about.get("training", [])
+    if training:
+        last = training[-1]
+        parts.append(f"{last['step']:,} steps")
+        if last.get("rows"):
+            parts.append(f"{last['rows']:,} rows seen")
+        if last.get("seconds"):
+            parts.append(f"trained in {last['seconds'] / 60:.1f} minutes")
+    parts.append(f"evaluated in {about.get('seconds', 0):.0f} seconds")
+    return ", ".join(parts)
 
 
-def _tiles(result: SuiteResult, metrics: list[dict[str, Any]]) -> list[dict[str, str]]:
-    goals = [
-        report.metrics[metric].value >= goal
-        for name, report in result.reports.items()
-        for metric in report.metrics
-        if (goal := result.target(name, metric)) is not None
-    ]
+def _tiles(reports: dict[str, Any]) -> list[dict[str, str]]:
+    goals = [verdict(metric) for each in reports.values() for metric in each["metrics"].values()]
+    aimed = len(goals) - goals.count("")
     tiles = []
-    if goals:
-        tiles.append({"value": f"{sum(goals)} of {len(goals)}", "label": "targets reached"})
-    for name, report in result.reports.items():
-        if any(result.target(name, metric) is not None for metric in report.metrics) and len(tiles) < 5:
-            value = percent(report.metrics[report.primary].value)
-            tiles.append({"value": f"{value}%", "label": f"{report.title or name}, {report.primary}"})
-    if metrics:
-        last = metrics[-1]
-        tiles.append(
-            {"value": f"{last['seconds'] / 60:.1f} min", "label": f"training, {last['step']} steps, {last['rows']:,} rows"}
-        )
+    if aimed:
+        tiles.append({"value": f"{goals.count('reached')} of {aimed}", "label": "targets reached", "note": ""})
+    # With targets the page opens on what was aimed at; without, on the first evaluations.
+    wanted = {name for name, each in reports.items() if any(metric["target"] for metric in each["metrics"].values())}
+    for name, each in reports.items():
+        metric = each["metrics"][each["primary"]]
+        if metric["unit"] != "share" or (wanted and name not in wanted) or len(tiles) >= MOST_TILES:
+            continue
+        note = f"{each['primary']}, chance {written(metric['chance'])}%"
+        tiles.append({"value": f"{written(metric['value'])}%", "label": each["title"] or name, "note": note})
     return tiles
 
 
-def _rows(result: SuiteResult) -> list[dict[str, Any]]:
-    rows = []
-    for label, report in result.reports.items():
-        for position, (name, metric) in enumerate(report.metrics.items()):
-            goal = result.target(label, name)
-            rows.append(
-                {
-                    "title": (report.title or label) if position == 0 else "",
-                    "metric": name,
-                    "value": percent(metric.value),
-                    "interval": f"{percent(metric.low)} to {percent(metric.high)}",
-                    "chance": percent(metric.chance),
-                    "shuffled": percent(metric.controls.get("shuffled")),
-                    "untrained": percent(metric.controls.get("untrained")),
-                    "target": percent(goal),
-                    "verdict": "" if goal is None else ("reached" if metric.value >= goal else "missed"),
-                    "queries": f"{metric.count:,}",
-                    "plot": interval(metric.value, metric.low, metric.high, chance=metric.chance, goal=goal),
-                }
-            )
-    return rows
+def _sections(reports: dict[str, Any]) -> list[dict[str, Any]]:
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for name, each in reports.items():
+        heading = SECTIONS.get(tuple(sorted(each["modalities"])), "All modalities")
+        for position, (metric_name, metric) in enumerate(each["metrics"].items()):
+            sections.setdefault(heading, []).append(_row(name, each, metric_name, metric, first=position == 0))
+    return [{"title": title, "rows": rows} for title, rows in sections.items()]
 
 
-def _curves(metrics: list[dict[str, Any]]) -> list[str]:
-    def series(key: str, scale: float = 1.0) -> list[tuple[float, float]]:
-        return [(row["step"], scale * row[key]) for row in metrics if row.get(key) is not None]
+def _row(
+    name: str, report: dict[str, Any], metric_name: str, metric: dict[str, Any], *, first: bool
+) -> dict[str, Any]:
+    unit, share = metric["unit"], metric["unit"] == "share"
+    plot = ""
+    if share and metric["value"] is not None:
+        plot = interval(metric["value"], metric["low"], metric["high"], chance=metric["chance"], goal=metric["target"])
+    facts = report["facts"]
+    pool = facts.get("classes") or facts.get("pool") or facts.get("pairs")
+    what = "classes" if "classes" in facts else "in the pool" if "pool" in facts else "pairs"
+    return {
+        "title": (report["title"] or name) if first else "",
+        "pool": f"{pool:,} {what}, {report['num_rows']:,} rows" if first and pool else "",
+        "metric": metric_name,
+        "value": written(metric["value"], unit),
+        "interval": interval_text(metric),
+        "chance": written(metric["chance"], unit),
+        "shuffled": written(metric["controls"].get("shuffled"), unit),
+        "untrained": written(metric["controls"].get("untrained"), unit),
+        "target": "" if metric["target"] is None else written(metric["target"], unit),
+        "verdict": verdict(metric),
+        "plot": plot,
+    }
 
-    pairs = sorted({key for row in metrics for key in row if "/" in key and "-" in key and "." not in key})
-    scales = sorted({key for row in metrics for key in row if key.endswith(".logit_scale")})
-    plots = [
-        lines({"loss": series("loss")}, title="loss"),
-        lines({key.split("/")[1]: series(key) for key in pairs}, title="loss of each pair"),
-        lines({key.split("/")[1].removesuffix(".logit_scale"): series(key) for key in scales}, title="logit scale"),
-        lines({"rate": series("learning_rate")}, title="learning rate"),
-        lines({"samples": series("samples_per_second")}, title="samples per second"),
-        lines({"wait": series("data_wait_fraction", 100)}, title="waiting for data, percent of the time"),
+
+def _galleries(reports: dict[str, Any]) -> list[dict[str, Any]]:
+    galleries = []
+    for name, each in reports.items():
+        if not each["gallery"] or each["evaluator"] == "order":
+            continue
+        galleries.append(
+            {
+                "title": each["title"] or name,
+                "of": each["facts"].get("pool") or each["facts"].get("classes"),
+                "listed": each["gallery"][0]["answers"][0]["kind"] == "text",
+                "examples": [_example(example) for example in each["gallery"]],
+            }
+        )
+    return galleries
+
+
+def _example(example: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "query": _media(example["query"]),
+        "answers": [_media(answer) for answer in example["answers"]],
+        "rank": example["rank"],
+    }
+
+
+def _media(shown: dict[str, Any]) -> dict[str, Any]:
+    """Add a data URI to a picture or sound; ``uri`` is empty when its source is not here any more."""
+    if shown["kind"] == "text":
+        return shown
+    try:
+        shards = open_shards(shown["source"])
+        extension = shards.manifest.columns[shown["kind"]].extension
+        content = shards[shown["position"]].members[extension]
+    except (ShardError, KeyError, IndexError):
+        return shown | {"uri": ""}
+    if len(content) > MOST_MEDIA_BYTES or extension not in MIME:
+        return shown | {"uri": ""}
+    return shown | {"uri": f"data:{MIME[extension]};base64,{base64.b64encode(content).decode()}"}
+
+
+def _probes(reports: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"title": each["title"] or name, "examples": [_example(example) for example in each["gallery"]]}
+        for name, each in reports.items()
+        if each["evaluator"] == "order" and each["gallery"]
     ]
-    return [plot for plot in plots if plot]
 
 
-def _galleries(reports: dict[str, Report]) -> list[dict[str, Any]]:
+def _maps(reports: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
-            "title": report.title or name,
-            "note": GALLERY_NOTES.get(report.evaluator, ""),
-            "examples": report.gallery,
-            "wide": report.gallery[0].answers[0].kind != "text",
+            "title": each["title"] or name,
+            "svg": confusion_map(**each["confusion"]),
+            "width": 240 + 40 * len(each["confusion"]["names"]),
         }
-        for name, report in reports.items()
-        if report.gallery
+        for name, each in reports.items()
+        if each["confusion"] and each["num_rows"] > 2 * len(each["confusion"]["names"])
     ]
 
 
-def _class_items(report: Report) -> list[tuple[str, str, int]]:
-    worst_last = sorted(report.classes.items(), key=lambda item: (-item[1][0], item[0]))
-    return [(name, f"{100 * accuracy:.0f}", rows) for name, (accuracy, rows) in worst_last]
+def _classes(reports: dict[str, Any]) -> list[dict[str, Any]]:
+    """Classes with more than one row each: a single row says little of its class."""
+    blocks = []
+    for name, each in reports.items():
+        if not each["classes"] or each["num_rows"] < 2 * len(each["classes"]):
+            continue
+        entries = sorted(each["classes"].items(), key=lambda item: (-item[1]["accuracy"], item[0]))
+        blocks.append({"title": each["title"] or name, "entries": entries, "confused": each["confused"]})
+    return blocks
 
 
-def _sets(result: SuiteResult) -> list[dict[str, Any]]:
-    sets = []
-    for source in result.about.get("data_sha256", {}):
-        manifest = open_shards(source).manifest
-        licences = "; ".join(f"{name}: {rows}" for name, rows in manifest.licences.items())
-        sets.append({"name": manifest.name, "rows": f"{manifest.rows:,}", "licences": licences})
-    return sets
+def _curves(training: list[dict[str, Any]]) -> list[str]:
+    def series(key: str, scale: float = 1.0) -> list[tuple[float, float]]:
+        return [(row["step"], scale * row[key]) for row in training if row.get(key) is not None]
+
+    names = sorted({key for row in training for key in row if "/" in key})
+    objectives = [key for key in names if key.startswith("loss/")]
+    terms = [key for key in names if not key.startswith(("loss/", "epochs/")) and "." not in key]
+    scales = [key for key in names if key.endswith(".logit_scale")]
+
+    def last(key: str) -> str:
+        return key.split("/", 1)[1].removesuffix(".logit_scale")
+
+    plots = [
+        lines({"loss": series("loss")}, title="Loss"),
+        lines({last(key): series(key) for key in objectives}, title="Loss of each objective")
+        if len(objectives) > 1
+        else "",
+        lines({last(key): series(key) for key in terms}, title="Loss of each pair"),
+        lines({last(key): series(key) for key in scales}, title="Logit scale", from_zero=False),
+        lines({"rate": series("learning_rate")}, title="Learning rate"),
+        lines({"samples": series("samples_per_second")}, title="Samples per second"),
+        lines({"wait": series("data_wait_fraction", 100)}, title="Waiting for data, percent of the time"),
+    ]
+    return [plot for plot in plots if plot]

@@ -11,29 +11,33 @@ from mmcontrast.config import Count, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import (
-    Bench,
     Example,
     Metric,
+    PerItem,
     Report,
-    Rows,
     Shown,
     constant_like,
+    mean_of,
     proportion,
     shuffled,
+    spread_out,
 )
-from mmcontrast.evaluate.intervals import bootstrap
+from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.ranks import Ranks, TopOrder, rank_first, top_order
 
 GALLERY = 6
 ANSWERS = 5
+DEPTH = 10  # of mAP, nDCG and true recall
 
 
 @EVALUATORS.register("retrieval")
 class Retrieval:
-    """Any-hit recall at k, mean average precision at 10 and median rank, from one modality to another.
+    """Any-hit recall at k and mean average precision at 10, from one modality to another.
 
     A target is right when its value of the JSON field ``match`` equals the query's: every row of the same thing, say.
-    Captions are the distinct values of ``caption_field``, so that no caption stands in the pool twice.
+    ``R@k`` asks for any right target among the first k; the share of all right ones among the first 10 is in the
+    report's facts.  Captions are the distinct values of ``caption_field``, and equal files of one ``match`` count
+    once, so that nothing stands in the pool twice.
 
     Source: any-hit recall as in Karpathy and Fei-Fei 2015, arXiv:1412.2306, section 4.2.
     """
@@ -58,24 +62,27 @@ class Retrieval:
     def __init__(self, config: Any) -> None:
         self.config = config
 
+    @staticmethod
+    def modalities(config: Any) -> tuple[str, ...]:
+        """What the model must be able to encode."""
+        return (config.query, config.target)
+
+    @staticmethod
+    def metric_names(config: Any) -> tuple[str, ...]:
+        """Metrics that a report may hold."""
+        return (*(f"R@{k}" for k in config.recall), f"mAP@{DEPTH}")
+
     def run(self, bench: Bench) -> Report:
         """Evaluate the trained encoder, and the controls beside it."""
         config = self.config
-        sides = {side: _Side.read(bench, config, modality) for side, modality in
-                 (("query", config.query), ("target", config.target))}  # fmt: skip
-        query, target = sides["query"], sides["target"]
-        names = sorted({*query.match, *target.match})
-        query_ids = torch.tensor([names.index(name) for name in query.match])
-        target_ids = torch.tensor([names.index(name) for name in target.match])
-        answerable = torch.isin(query_ids, target_ids)
-        if not answerable.all():
-            raise ConfigError(
-                f"'{config.source}': {int((~answerable).sum())} queries have no target of equal '{config.match}'."
-            )
+        query, target = (_Side.read(bench, config, modality) for modality in (config.query, config.target))
+        query, lonely = _answerable(query, target, config)
+        place = {name: number for number, name in enumerate(sorted({*query.match, *target.match}))}
+        query_ids = torch.tensor([place[name] for name in query.match])
+        target_ids = torch.tensor([place[name] for name in target.match])
 
         def rank(who: str, points: Tensor, wanted: Tensor) -> Ranks:
-            similarity = bench.encoders[who].geometry.similarity
-            return rank_first(points, target.z[who], wanted, target_ids, similarity=similarity)
+            return rank_first(points, target.z[who], wanted, target_ids, similarity=bench.similarity(who))
 
         ranks = rank("trained", query.z["trained"], query_ids)
         controls = {
@@ -83,75 +90,135 @@ class Retrieval:
             "constant": rank("trained", constant_like(query.z["trained"]), query_ids),
             **{who: rank(who, query.z[who], query_ids) for who in query.z if who != "trained"},
         }
-        metrics = {
-            f"R@{k}": proportion(
-                ranks.hits(k),
-                chance=ranks.chance(k),
-                controls={name: float(each.hits(k).mean()) for name, each in controls.items()},
-            )
-            for k in config.recall
-        }
         best = top_order(
             query.z["trained"],
             target.z["trained"],
             query_ids,
             target_ids,
-            k=min(10, len(target_ids)),
-            similarity=bench.encoders["trained"].geometry.similarity,
+            k=min(DEPTH, len(target_ids)),
+            similarity=bench.similarity("trained"),
         )
         precision = best.average_precision()
-        low, high = bootstrap(precision.numpy(), query_ids.numpy())
-        metrics["mAP@10"] = Metric(value=float(precision.mean()), low=low, high=high, count=len(precision))
+        values = {f"R@{k}": ranks.hits(k).tolist() for k in config.recall} | {f"mAP@{DEPTH}": precision.tolist()}
         return Report(
             evaluator="retrieval",
             title=config.title,
-            metrics=metrics,
+            modalities=self.modalities(config),
+            metrics=self._metrics(ranks, controls, query_ids)
+            | {f"mAP@{DEPTH}": mean_of(precision, clusters=query_ids, controls={})},
             primary=f"R@{config.recall[0]}",
             num_rows=len(query_ids),
-            missing=[*query.missing, *target.missing],
+            missing=list(dict.fromkeys([*query.missing, *target.missing, *lonely])),
             facts={
                 "pool": len(target_ids),
                 "right_answers_per_query": float(ranks.num_right.float().mean()),
-                "recall@10_of_all_right": float(best.recall().mean()),
+                f"true_recall@{DEPTH}": float(best.recall().mean()),
+                f"nDCG@{DEPTH}": float(best.discounted_gain().mean()),
+                "mean_reciprocal_rank": float(ranks.reciprocal().mean()),
                 "median_rank": float(ranks.first.float().median()),
                 "tie_rate": ranks.tie_rate(),
             },
-            gallery=_gallery(query, target, query_ids, best),
+            gallery=_gallery(query, target, ranks, best),
+            per_item=[PerItem(keys=query.keys, values=values)],
         )
+
+    def _metrics(self, ranks: Ranks, controls: dict[str, Ranks], query_ids: Tensor) -> dict[str, Metric]:
+        return {
+            f"R@{k}": proportion(
+                ranks.hits(k),
+                chance=ranks.chance(k),
+                controls={name: float(each.hits(k).mean()) for name, each in controls.items()},
+                clusters=query_ids,
+            )
+            for k in self.config.recall
+        }
 
 
 class _Side:
     """Queries or targets: embeddings, what they match by, and how to show them."""
 
-    def __init__(self, modality: str, z: dict[str, Tensor], match: list[str], rows: Rows, captions: list[str]) -> None:
-        self.modality, self.z, self.match, self._rows, self._captions = modality, z, match, rows, captions
-        self.missing = rows.missing if modality != "text" else []
+    def __init__(
+        self, modality: str, z: dict[str, Tensor], *, match: list[str], captions: list[str], rows: Rows | None,
+        missing: list[str], numbers: list[int],
+    ) -> None:  # fmt: skip
+        self.modality, self.z, self.match, self.captions = modality, z, match, captions
+        self.missing, self._rows, self._numbers = missing, rows, numbers
 
     @staticmethod
     def read(bench: Bench, config: Any, modality: str) -> _Side:
         """Embed one side of the task."""
-        if modality != "text":
-            rows, z = bench.media(config.source, config.where, modality)
-            return _Side(modality, z, rows.field(config.match), rows, rows.field(config.caption_field))
         other = config.query if config.target == "text" else config.target
-        rows, _ = bench.media(config.source, config.where, other)
-        pairs = sorted(set(zip(rows.field(config.caption_field), rows.field(config.match), strict=True)))
-        captions = [caption for caption, _ in pairs]
-        return _Side(modality, bench.texts(captions), [match for _, match in pairs], rows, captions)
+        rows, z = bench.media(config.source, config.where, other if modality == "text" else modality)
+        captions, match = rows.field(config.caption_field), rows.field(config.match)
+        if modality == "text":
+            pairs = sorted(set(zip(captions, match, strict=True)))
+            captions, match = [caption for caption, _ in pairs], [name for _, name in pairs]
+            z = bench.texts(captions)
+        side = _Side(
+            modality,
+            z,
+            match=match,
+            captions=captions,
+            rows=None if modality == "text" else rows,
+            missing=rows.missing,
+            numbers=list(range(len(match))),
+        )
+        if modality == "text":
+            return side
+        first: dict[Any, int] = {}
+        for number, content in enumerate(zip(rows.digests(modality), match, strict=True)):
+            first.setdefault(content, number)
+        return side.keep(list(first.values()))
 
-    def shown(self, position: int, *, right: bool | None = None) -> Shown:
+    @property
+    def keys(self) -> list[str]:
+        """A name for every entry."""
+        return self.captions if self._rows is None else [self._rows.items[number].key for number in self._numbers]
+
+    def keep(self, kept: list[int]) -> _Side:
+        """Return the side with only these entries."""
+        return _Side(
+            self.modality,
+            {who: points[kept] for who, points in self.z.items()},
+            match=[self.match[number] for number in kept],
+            captions=[self.captions[number] for number in kept],
+            rows=self._rows,
+            missing=self.missing,
+            numbers=[self._numbers[number] for number in kept],
+        )
+
+    def shown(self, place: int, *, right: bool | None = None, score: float | None = None) -> Shown:
         """One entry for a gallery."""
-        if self.modality == "text":
-            return Shown(kind="text", content=self._captions[position], right=right)
-        return self._rows.shown(position, self.modality, caption=self._captions[position], right=right)
+        if self._rows is None:
+            return Shown(kind="text", caption=self.captions[place], right=right, score=score)
+        number, caption = self._numbers[place], self.captions[place]
+        return self._rows.shown(number, self.modality, caption=caption, right=right, score=score)
 
 
-def _gallery(query: _Side, target: _Side, query_ids: Tensor, best: TopOrder) -> list[Example]:
+def _answerable(query: _Side, target: _Side, config: Any) -> tuple[_Side, list[str]]:
+    """Leave out queries whose every right target failed to decode, and name them."""
+    known = set(target.match)
+    kept = [number for number, name in enumerate(query.match) if name in known]
+    if not kept:
+        raise ConfigError(f"'{config.source}': no {config.query} has a {config.target} of equal '{config.match}'.")
+    if len(kept) == len(query.match):
+        return query, []
+    lonely = [
+        f"{key}: no {config.target} of equal '{config.match}' is left to be found"
+        for key, name in zip(query.keys, query.match, strict=True)
+        if name not in known
+    ]
+    return query.keep(kept), lonely
+
+
+def _gallery(query: _Side, target: _Side, ranks: Ranks, best: TopOrder) -> list[Example]:
     examples = []
-    for position in range(0, len(query_ids), max(1, len(query_ids) // GALLERY)):
+    for number in spread_out(len(ranks.first), GALLERY):
         answers = [
-            target.shown(int(place), right=bool(right))
-            for place, right in zip(best.positions[position][:ANSWERS], best.right[position], strict=False)
+            target.shown(int(place), right=bool(right), score=float(score))
+            for place, right, score in zip(
+                best.positions[number][:ANSWERS], best.right[number], best.scores[number], strict=False
+            )
         ]
-        examples.append(Example(query=query.shown(position), answers=answers, right=bool(best.right[position][0])))
-    return examples[:GALLERY]
+        examples.append(Example(query=query.shown(number), answers=answers, rank=int(ranks.first[number])))
+    return examples

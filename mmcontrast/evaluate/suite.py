@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import math
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from mmcontrast.config import OneOf, config, dump, flatten, load, to_tree
+from mmcontrast.config import OneOf, config, dump, load, to_tree
 from mmcontrast.data.shards import open_shards, resolve
 from mmcontrast.errors import ConfigError, did_you_mean
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import Bench, Encoder, Report
+from mmcontrast.evaluate.base import Encoder, Report
+from mmcontrast.evaluate.bench import Bench
 
 SCHEMA = "mmcontrast.eval/1"
 PACKAGES = ("torch", "torchaudio", "timm", "open_clip_torch", "numpy", "pillow", "soundfile")
+MISSING_NAMED = 100  # rows that did not decode, named in results.json; all are counted
 
 
 @config
@@ -27,6 +31,8 @@ class Suite:
 
     evals: dict[str, Annotated[Any, OneOf(EVALUATORS)]]
     targets: dict[str, float] = {}  # "evaluator.metric" -> value it should reach
+    about: str = ""  # what is measured, for the head of the report
+    limits: str = ""  # what the numbers do not say, for its end
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,7 @@ class SuiteResult:
     suite: Suite
     reports: dict[str, Report]
     skipped: dict[str, str] = field(default_factory=dict)  # evaluator -> why
-    about: dict[str, Any] = field(default_factory=dict)  # checkpoint, data hashes, versions
-
-    def target(self, evaluator: str, metric: str) -> float | None:
-        """The value that a metric should reach, if one is set."""
-        return self.suite.targets.get(f"{evaluator}.{metric}")
+    about: dict[str, Any] = field(default_factory=dict)  # checkpoint, data, versions
 
 
 def suite_names() -> list[str]:
@@ -55,17 +57,28 @@ def read_suite(name: str) -> tuple[str, Suite]:
     Raises:
         ConfigError: no such suite, or one with problems.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else resolve(f"package:suites/{name}.yaml")
+    is_file = name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_file else resolve(f"package:suites/{name}.yaml")
     if not path.is_file():
         known = suite_names()
         raise ConfigError(
             f"no suite is named '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}, or a YAML file."
         )
     suite = load(Suite, path)
-    for target in suite.targets:
-        if target.rsplit(".", 1)[0] not in suite.evals:
-            raise ConfigError(f"targets.{target}: there is no such evaluator in '{path}'.")
+    _check_targets(suite, path)
     return path.stem, suite
+
+
+def _check_targets(suite: Suite, path: Path) -> None:
+    known = [
+        f"{name}.{metric}"
+        for name, evaluator in suite.evals.items()
+        for metric in EVALUATORS.get(evaluator.registry_name).metric_names(evaluator)
+    ]
+    wrong = [target for target in suite.targets if target not in known]
+    if wrong:
+        lines = [f"  targets.{each}: no evaluator gives that metric.{did_you_mean(each, known)}" for each in wrong]
+        raise ConfigError(f"{path}: targets are named EVALUATOR.METRIC\n" + "\n".join(lines))
 
 
 def run_suite(
@@ -75,32 +88,50 @@ def run_suite(
     *,
     untrained: Encoder | None = None,
     about: dict[str, Any] | None = None,
-    quiet: bool = False,
+    quiet: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> SuiteResult:
-    """Run every evaluator whose modalities the encoder has; the others are named as skipped."""
+    """Run every evaluator whose modalities the encoder has; the others are named as skipped.
+
+    Args:
+        untrained: the same model with random weights, measured beside the trained one.
+        about: what was evaluated; kept in the result.
+        quiet: show no progress bars.
+        say: called with one line before each evaluator.
+    """
+    started = time.perf_counter()
     bench = Bench(encoder, untrained, quiet=quiet)
     reports, skipped = {}, {}
     for number, (label, evaluator) in enumerate(suite.evals.items(), start=1):
-        lacking = [each for each in modalities_of(evaluator) if each not in encoder.modalities]
+        kind = EVALUATORS.get(evaluator.registry_name)
+        lacking = [each for each in kind.modalities(evaluator) if each not in encoder.modalities]
         if lacking:
             skipped[label] = f"the model has no {' and no '.join(lacking)} tower"
+            say(f"[{number}/{len(suite.evals)}] {label}: skipped, {skipped[label]}")
             continue
         say(f"[{number}/{len(suite.evals)}] {label}")
-        reports[label] = EVALUATORS.build(evaluator).run(bench)
-    data = {
-        source: open_shards(source).manifest.sha256()
-        for source in sorted({getattr(evaluator, "source") for evaluator in suite.evals.values()})  # noqa: B009
+        reports[label] = kind(evaluator).run(bench)
+    facts = {
+        **(about or {}),
+        "data": data_facts(sorted({suite.evals[label].source for label in reports})),
+        "seconds": round(time.perf_counter() - started, 1),
+        "versions": versions(),
     }
-    facts = {**(about or {}), "data_sha256": data, "versions": versions()}
     return SuiteResult(name, suite, reports, skipped, facts)
 
 
-def modalities_of(evaluator: Any) -> tuple[str, ...]:
-    """Modalities that an evaluator's config asks of an encoder."""
-    tree = to_tree(evaluator)
-    named = [tree[key] for key in ("query", "target", "modality") if key in tree]
-    return tuple(dict.fromkeys([*named, "text"] if "query" not in tree else named))
+def data_facts(sources: list[str]) -> dict[str, Any]:
+    """What each source's manifest says of itself."""
+    facts = {}
+    for source in sources:
+        manifest = open_shards(source).manifest
+        facts[source] = {
+            "name": manifest.name,
+            "rows": manifest.rows,
+            "manifest_sha256": manifest.sha256(),
+            "licences": manifest.licences,
+        }
+    return facts
 
 
 def versions() -> dict[str, str]:
@@ -114,36 +145,68 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_result(result: SuiteResult, folder: Path) -> Path:
-    """Write ``results.json``: every metric with its interval and controls, nothing that is not a number."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "results.json"
+def result_tree(result: SuiteResult) -> dict[str, Any]:
+    """The whole result as plain JSON values: what results.json holds, and what tables and reports are made from."""
+    evaluators = {}
+    for name, report in result.reports.items():
+        tree = {key: value for key, value in asdict(report).items() if key not in ("per_item", "missing", "classes")}
+        for metric, value in tree["metrics"].items():
+            value["target"] = result.suite.targets.get(f"{name}.{metric}")
+        evaluators[name] = tree | {
+            "config": to_tree(result.suite.evals[name]),
+            "num_missing": len(report.missing),
+            "missing": report.missing[:MISSING_NAMED],
+            "classes": {key: {"accuracy": value, "rows": rows} for key, (value, rows) in report.classes.items()},
+        }
+        prompts = report.facts.get("prompts")
+        if prompts:
+            evaluators[name]["prompts_sha256"] = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
     tree = {
         "schema": SCHEMA,
         "suite": result.name,
+        "description": {"about": result.suite.about, "limits": result.suite.limits},
         "about": result.about,
+        "protocol": {"ties": "a tie with a wrong answer is wrong", "similarity": "float32"},
         "skipped": result.skipped,
-        "config": flatten(to_tree(result.suite)),
-        "evaluators": {
-            name: {
-                "evaluator": report.evaluator,
-                "primary": report.primary,
-                "num_rows": report.num_rows,
-                "num_missing": len(report.missing),
-                "missing": report.missing[:100],
-                "facts": report.facts,
-                "metrics": {
-                    metric: {**asdict(value), "target": result.target(name, metric)}
-                    for metric, value in report.metrics.items()
-                },
-                "classes": {key: {"accuracy": value, "rows": rows} for key, (value, rows) in report.classes.items()},
-            }
-            for name, report in result.reports.items()
-        },
+        "evaluators": evaluators,
     }
-    path.write_text(json.dumps(_finite(tree), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return dict(_finite(tree))
+
+
+def write_result(result: SuiteResult, folder: Path) -> Path:
+    """Write ``results.json``, ``per_item.jsonl`` and ``suite.yaml``; return the first one's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "results.json"
+    text = json.dumps(result_tree(result), indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    with (folder / "per_item.jsonl").open("w", encoding="utf-8") as stream:
+        for name, report in result.reports.items():
+            for item in report.per_item:
+                line = {"evaluator": name, **asdict(item)}
+                stream.write(json.dumps(_finite(line), ensure_ascii=False, allow_nan=False) + "\n")
     (folder / "suite.yaml").write_text(dump(result.suite), encoding="utf-8")
     return path
+
+
+def read_result(location: Path) -> tuple[Path, dict[str, Any]]:
+    """Read a results.json, or the only one below a folder; return its path and tree.
+
+    Raises:
+        ConfigError: none, several, or not one of ours.
+    """
+    location = Path(location)
+    found = [location] if location.is_file() else sorted(location.rglob("results.json"))
+    if not found:
+        raise ConfigError(f"no results.json at '{location}'. 'mmcontrast eval run' writes one.")
+    if len(found) > 1:
+        raise ConfigError(f"'{location}' holds {len(found)} results.json, name one: {', '.join(map(str, found))}.")
+    try:
+        tree = json.loads(found[0].read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"'{found[0]}' is not JSON: {error}") from error
+    if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
+        raise ConfigError(f"'{found[0]}' is not a result of schema {SCHEMA}.")
+    return found[0], tree
 
 
 def _finite(value: Any) -> Any:

@@ -5,47 +5,68 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mmcontrast.evaluate.suite import SuiteResult
+
+def written(value: float | None, unit: str = "share") -> str:
+    """A share as a percentage with one digit, a number with three, or a dash."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f}" if unit == "share" else f"{value:.3f}"
 
 
-def percent(value: float | None) -> str:
-    """A share as a percentage with one digit, or a dash."""
-    return "-" if value is None else f"{100 * value:.1f}"
+def interval_text(metric: dict[str, Any]) -> str:
+    """A metric's 95% interval, or nothing."""
+    if metric["low"] is None:
+        return ""
+    return f"{written(metric['low'], metric['unit'])} to {written(metric['high'], metric['unit'])}"
 
 
-def print_table(result: SuiteResult) -> None:
-    """Print every metric with its interval, controls and target."""
+def verdict(metric: dict[str, Any]) -> str:
+    """Whether a metric reached its target; empty without one."""
+    if metric["target"] is None:
+        return ""
+    return "reached" if metric["value"] is not None and metric["value"] >= metric["target"] else "not reached"
+
+
+def console(width: int) -> Any:
+    """A rich console; a pipe has no width of its own and gets this one, so that tables keep their columns."""
     from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=width)
+
+
+def print_table(tree: dict[str, Any]) -> None:
+    """Print every metric of a result with its interval, controls and target."""
     from rich.table import Table
 
-    table = Table(title=f"{result.name} (percent)", title_justify="left")
+    table = Table(title=f"{tree['suite']}: shares in percent", title_justify="left")
     for name in ("evaluation", "metric"):
         table.add_column(name)
     for name in ("value", "95% interval", "chance", "shuffled", "untrained", "target", "", "queries"):
-        table.add_column(name, justify="right")
-    for label, report in result.reports.items():
-        for position, (name, metric) in enumerate(report.metrics.items()):
-            goal = result.target(label, name)
-            verdict = "" if goal is None else ("reached" if metric.value >= goal else "MISSED")
+        table.add_column(name, justify="right", no_wrap=True)
+    for label, report in tree["evaluators"].items():
+        for position, (name, metric) in enumerate(report["metrics"].items()):
+            unit, reached = metric["unit"], verdict(metric)
+            color = {"reached": "green", "not reached": "red"}.get(reached)
             table.add_row(
-                (report.title or label) if position == 0 else "",
+                (report["title"] or label) if position == 0 else "",
                 name,
-                percent(metric.value),
-                f"{percent(metric.low)} to {percent(metric.high)}",
-                percent(metric.chance),
-                percent(metric.controls.get("shuffled")),
-                percent(metric.controls.get("untrained")),
-                percent(goal),
-                verdict,
-                f"{metric.count:,}",
+                f"[bold]{written(metric['value'], unit)}[/bold]",
+                interval_text(metric),
+                written(metric["chance"], unit),
+                written(metric["controls"].get("shuffled"), unit),
+                written(metric["controls"].get("untrained"), unit),
+                written(metric["target"], unit),
+                f"[{color}]{reached}[/{color}]" if color else "",
+                f"{metric['count']:,}",
             )
         table.add_section()
-    # A pipe has no width of its own; the table keeps its columns there.
-    options: dict[str, Any] = {} if sys.stdout.isatty() else {"width": 150}
-    console = Console(**options)
-    console.print(table)
-    for label, reason in result.skipped.items():
-        console.print(f"skipped {label}: {reason}")
-    missing = sum(len(report.missing) for report in result.reports.values())
+    out = console(160)
+    out.print(table)
+    for label, reason in tree["skipped"].items():
+        out.print(f"skipped {label}: {reason}", highlight=False)
+    missing = sum(report["num_missing"] for report in tree["evaluators"].values())
     if missing:
-        console.print(f"{missing} rows did not decode; results.json names them")
+        out.print(f"{missing:,} rows could not be used; results.json names them", highlight=False)
+    goals = [verdict(metric) for report in tree["evaluators"].values() for metric in report["metrics"].values()]
+    if any(goals):
+        out.print(f"targets reached: {goals.count('reached')} of {len(goals) - goals.count('')}", highlight=False)

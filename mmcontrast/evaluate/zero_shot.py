@@ -5,25 +5,48 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mmcontrast.config import Count, config
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import Bench, Example, Report, Rows, Shown, constant_like, proportion, shuffled
-from mmcontrast.evaluate.ranks import Similarity, rank_first, top_order
+from mmcontrast.evaluate.base import (
+    Example,
+    Metric,
+    PerItem,
+    Report,
+    Shown,
+    constant_like,
+    mean_of,
+    proportion,
+    shuffled,
+    spread_out,
+)
+from mmcontrast.evaluate.bench import Bench, Rows
+from mmcontrast.evaluate.classification import (
+    class_weights,
+    confusion_counts,
+    majority_share,
+    most_confused,
+    per_class,
+)
+from mmcontrast.evaluate.ranks import Ranks, Similarity, TopOrder, rank_first, top_order
 from mmcontrast.geometry.base import Geometry
 
 GALLERY = 12  # examples kept for the report
-MOST_CONFUSED = 40  # a confusion table is kept up to this many classes
+MOST_CLASSES = 40  # a confusion map is kept up to this many classes
+UNBALANCED = 2.0  # ratio of rows between classes from which the mean recall is told
+CONFUSED = 12  # most frequent mistakes kept
 
 
 @EVALUATORS.register("zero_shot")
 class ZeroShot:
     """Top-k accuracy over all classes of a source, one class a row.
 
-    Prompts are embedded, normalised and averaged for each class.  With ``group`` the classes are scored one by one,
-    and a group (a family of instruments, say) scores as its best class.
+    Prompts are embedded, and averaged on the geometry for each class.  With ``group`` the classes are scored one by
+    one, and a group (a family of instruments, say) scores as its best class.  ``mean_recall`` is the mean over the
+    answers of their own accuracy; it is left out where no answer has twice the rows of another: it is near top1 there.
 
     Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4.
     """
@@ -34,76 +57,133 @@ class ZeroShot:
 
         source: str  # manifest folder, or package:NAME
         modality: str = "image"  # image or audio
-        label: str = "caption"  # JSON field that holds a row's class name
+        label: str = "caption"  # JSON field that holds a row's class name; a caption makes each caption a class
         group: str | None = None  # JSON field that groups classes; then groups are what is predicted
         prompts: tuple[str, ...] = ("{}",)  # {} is the class name
+        cluster: str | None = None  # JSON field: rows of equal value (sounds of one instrument) widen the interval
         where: dict[str, str] = {}  # keep rows whose JSON field has this value
         top: tuple[Count, ...] = (1, 5)
         title: str = ""  # heading in reports
 
+        def __post_init__(self) -> None:
+            bad = [prompt for prompt in self.prompts if "{}" not in prompt]
+            if bad or not self.prompts:
+                raise ValueError(f"prompts: every prompt needs a {{}} for the class name, got {bad or 'none'}.")
+
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    @staticmethod
+    def modalities(config: Any) -> tuple[str, ...]:
+        """What the model must be able to encode."""
+        return (config.modality, "text")
+
+    @staticmethod
+    def metric_names(config: Any) -> tuple[str, ...]:
+        """Metrics that a report may hold."""
+        return (*(f"top{k}" for k in config.top), "mean_recall")
 
     def run(self, bench: Bench) -> Report:
         """Evaluate the trained encoder, and the controls beside it."""
         config = self.config
         rows, z = bench.media(config.source, config.where, config.modality)
         names = rows.field(config.label)
+        task = _Task.of(bench, config, rows, names)
+        ranks = task.rank("trained", z["trained"], task.ids)
+        controls = {
+            "shuffled": task.rank("trained", z["trained"], shuffled(task.ids)),
+            "constant": task.rank("trained", constant_like(z["trained"]), task.ids),
+            **{who: task.rank(who, z[who], task.ids) for who in z if who != "trained"},
+        }
+        best = top_order(
+            z["trained"],
+            task.class_z["trained"],
+            task.ids,
+            torch.arange(len(task.answers)),
+            k=min(5, len(task.answers)),
+            similarity=task.similarity["trained"],
+        )
+        predicted, metrics = best.positions[:, 0], task.metrics(ranks, controls)
+        return Report(
+            evaluator="zero_shot",
+            title=config.title,
+            modalities=self.modalities(config),
+            metrics=metrics | task.mean_recall(predicted),
+            primary=f"top{config.top[0]}",
+            num_rows=len(task.ids),
+            missing=rows.missing,
+            facts={
+                "classes": len(task.answers),
+                "prompts": list(config.prompts),
+                "tie_rate": ranks.tie_rate(),
+                "expected_top1_ties_at_random": ranks.expected(1),
+                "mean_reciprocal_rank": float(ranks.reciprocal().mean()),
+            },
+            classes=per_class(task.answers, task.ids, predicted),
+            confusion=_confusion(task.answers, task.ids, predicted),
+            confused=most_confused(task.answers, task.ids, predicted, keep=CONFUSED),
+            gallery=_gallery(rows, config.modality, task.answers, task.ids, best, ranks),
+            per_item=[PerItem(keys=rows.keys(), values={f"top{k}": ranks.hits(k).tolist() for k in config.top})],
+        )
+
+
+class _Task:
+    """Classes, their embeddings for each encoder, and the right answer of every row."""
+
+    def __init__(
+        self, config: Any, answers: list[str], ids: Tensor, clusters: Tensor, class_z: dict[str, Tensor],
+        similarity: dict[str, Similarity],
+    ) -> None:  # fmt: skip
+        self.config, self.answers, self.ids, self.clusters = config, answers, ids, clusters
+        self.class_z, self.similarity = class_z, similarity
+
+    @staticmethod
+    def of(bench: Bench, config: Any, rows: Rows, names: list[str]) -> _Task:
+        """Embed the prompts of every class."""
         classes = sorted(set(names))
+        place = {name: number for number, name in enumerate(classes)}
         prompts = [prompt.replace("{}", name) for name in classes for prompt in config.prompts]
         class_z = {
             who: class_means(points, len(config.prompts), bench.encoders[who].geometry)
             for who, points in bench.texts(prompts).items()
         }
+        class_ids = torch.tensor([place[name] for name in names])
         answers, group_of = classes, torch.arange(len(classes))
         if config.group:
             parents = dict(zip(names, rows.field(config.group), strict=True))
             answers = sorted(set(parents.values()))
             group_of = torch.tensor([answers.index(parents[name]) for name in classes])
-        ids = group_of[torch.tensor([classes.index(name) for name in names])]
-        answer_ids = torch.arange(len(answers))
-        similarity = {
-            who: partial(best_of_group, encoder.geometry.similarity, group_of, len(answers))
-            for who, encoder in bench.encoders.items()
+        similarity: dict[str, Similarity] = {
+            who: partial(best_of_group, bench.similarity(who), group_of, len(answers)) for who in bench.encoders
         }
+        clusters = rows.field(config.cluster) if config.cluster else rows.keys()
+        _, cluster_ids = np.unique(clusters, return_inverse=True)
+        return _Task(config, answers, group_of[class_ids], torch.from_numpy(cluster_ids), class_z, similarity)
 
-        def rank(who: str, points: Tensor, wanted: Tensor) -> Any:
-            return rank_first(points, class_z[who], wanted, answer_ids, similarity=similarity[who])
+    def rank(self, who: str, points: Tensor, wanted: Tensor) -> Ranks:
+        """Rank the right answers of rows that have these embeddings."""
+        targets = torch.arange(len(self.answers))
+        return rank_first(points, self.class_z[who], wanted, targets, similarity=self.similarity[who])
 
-        ranks = rank("trained", z["trained"], ids)
-        controls = {
-            "shuffled": rank("trained", z["trained"], shuffled(ids)),
-            "constant": rank("trained", constant_like(z["trained"]), ids),
-            **{who: rank(who, z[who], ids) for who in z if who != "trained"},
-        }
-        metrics = {
-            f"top{k}": proportion(
-                ranks.hits(k),
-                chance=ranks.chance(k),
-                controls={name: float(each.hits(k).mean()) for name, each in controls.items()},
+    def metrics(self, ranks: Ranks, controls: dict[str, Ranks]) -> dict[str, Metric]:
+        """Top-k accuracy with its controls."""
+        found = {}
+        for k in self.config.top:
+            values = {name: float(each.hits(k).mean()) for name, each in controls.items()}
+            if k == 1:
+                values["majority"] = majority_share(self.ids)
+            found[f"top{k}"] = proportion(
+                ranks.hits(k), chance=ranks.chance(k), controls=values, clusters=self.clusters
             )
-            for k in config.top
-        }
-        best = top_order(
-            z["trained"], class_z["trained"], ids, answer_ids, k=min(5, len(answers)), similarity=similarity["trained"]
-        )
-        return Report(
-            evaluator="zero_shot",
-            title=config.title,
-            metrics=metrics,
-            primary=f"top{config.top[0]}",
-            num_rows=len(ids),
-            missing=rows.missing,
-            facts={
-                "classes": len(answers),
-                "prompts": list(config.prompts),
-                "tie_rate": ranks.tie_rate(),
-                "expected_top1": ranks.expected(1),
-            },
-            classes=per_class(answers, ids, best.positions[:, 0]),
-            confusion=confusion(answers, ids, best.positions[:, 0]),
-            gallery=gallery(rows, config.modality, answers, ids, best.positions),
-        )
+        return found
+
+    def mean_recall(self, predicted: Tensor) -> dict[str, Metric]:
+        """Mean of the answers' own accuracies, where it differs from accuracy."""
+        weights = class_weights(self.ids)
+        if weights.max() < UNBALANCED * weights.min():
+            return {}
+        hits = (predicted == self.ids).float() * weights
+        return {"mean_recall": mean_of(hits, clusters=self.clusters, controls={})}
 
 
 def class_means(points: Tensor, prompts: int, geometry: Geometry) -> Tensor:
@@ -113,42 +193,30 @@ def class_means(points: Tensor, prompts: int, geometry: Geometry) -> Tensor:
     return torch.stack([geometry.mean(each) for each in points.split(prompts)])
 
 
-def best_of_group(
-    similarity: Similarity, group_of: Tensor, groups: int, queries: Tensor, targets: Tensor
-) -> Tensor:
+def best_of_group(similarity: Similarity, group_of: Tensor, groups: int, queries: Tensor, targets: Tensor) -> Tensor:
     """Scores of groups: each the highest of its classes' (Q, C) -> (Q, groups)."""
     scores = similarity(queries, targets)
     result = scores.new_full((len(scores), groups), -torch.inf)
     return result.scatter_reduce(1, group_of[None].expand(len(scores), -1), scores, reduce="amax")
 
 
-def per_class(answers: list[str], ids: Tensor, predicted: Tensor) -> dict[str, tuple[float, int]]:
-    """Accuracy and number of rows of every class."""
-    right = (predicted == ids).double()
-    counts = torch.bincount(ids, minlength=len(answers))
-    hits = torch.bincount(ids, weights=right, minlength=len(answers))
-    return {
-        name: (float(hit / count), int(count))
-        for name, hit, count in zip(answers, hits, counts, strict=True)
-        if count > 0
-    }
-
-
-def confusion(answers: list[str], ids: Tensor, predicted: Tensor) -> dict[str, Any] | None:
-    """Counts of (true, predicted), for few classes."""
-    if len(answers) > MOST_CONFUSED:
+def _confusion(answers: list[str], ids: Tensor, predicted: Tensor) -> dict[str, Any] | None:
+    if len(answers) > MOST_CLASSES:
         return None
-    size = len(answers)
-    counts = torch.bincount(ids * size + predicted, minlength=size * size).view(size, size)
-    return {"names": answers, "counts": counts.tolist()}
+    return {"names": answers, "counts": confusion_counts(ids, predicted, classes=len(answers)).tolist()}
 
 
-def gallery(rows: Rows, modality: str, answers: list[str], ids: Tensor, best: Tensor) -> list[Example]:
-    """Some rows with the answers the model gives them: every so many rows, right or wrong."""
+def _gallery(
+    rows: Rows, modality: str, answers: list[str], ids: Tensor, best: TopOrder, ranks: Ranks
+) -> list[Example]:
     examples = []
-    for position in range(0, len(ids), max(1, len(ids) // GALLERY)):
-        wanted = int(ids[position])
-        shown = [Shown(kind="text", content=answers[int(a)], right=int(a) == wanted) for a in best[position]]
-        query = rows.shown(position, modality, caption=answers[wanted])
-        examples.append(Example(query=query, answers=shown, right=int(best[position][0]) == wanted))
-    return examples[:GALLERY]
+    for number in spread_out(len(ids), GALLERY):
+        shown = [
+            Shown(kind="text", caption=answers[int(place)], right=bool(right), score=float(score))
+            for place, right, score in zip(
+                best.positions[number], best.right[number], best.scores[number], strict=True
+            )
+        ]
+        query = rows.shown(number, modality, caption=answers[int(ids[number])])
+        examples.append(Example(query=query, answers=shown, rank=int(ranks.first[number])))
+    return examples
