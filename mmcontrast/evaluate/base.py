@@ -146,5 +146,4 @@ def constant_like(z: Tensor) -> Tensor:
 
 def spread_out(count: int, wanted: int) -> list[int]:
     """At most ``wanted`` positions below ``count``, in fixed steps: examples are not picked by hand."""
-    step = max(1, -(-count // wanted))
-    return list(range(0, count, step))[:wanted]
+    return sorted({number * count // wanted for number in range(wanted)}) if count else []

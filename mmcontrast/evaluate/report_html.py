@@ -20,7 +20,7 @@ SECTIONS = {  # modalities of an evaluation -> its heading
     ("audio", "text"): "Sounds and text",
     ("audio", "image"): "Pictures and sounds",
 }
-MOST_TILES = 6
+MOST_TILES = 7
 MOST_MEDIA_BYTES = 400_000  # one file in the page; a larger one is named instead
 
 
@@ -86,10 +86,14 @@ def _tiles(reports: dict[str, Any]) -> list[dict[str, str]]:
     # With targets the page opens on what was aimed at; without, on the first evaluations.
     wanted = {name for name, each in reports.items() if any(metric["target"] for metric in each["metrics"].values())}
     for name, each in reports.items():
-        metric = each["metrics"][each["primary"]]
+        aims = [key for key, metric in each["metrics"].items() if metric["target"] is not None]
+        chosen = (aims or [each["primary"]])[0]
+        metric = each["metrics"][chosen]
         if metric["unit"] != "share" or (wanted and name not in wanted) or len(tiles) >= MOST_TILES:
             continue
-        note = f"{each['primary']}, chance {written(metric['chance'])}%"
+        note = f"{chosen}, chance {written(metric['chance'])}%"
+        if metric["target"] is not None:
+            note += f", target {written(metric['target'])}%"
         tiles.append({"value": f"{written(metric['value'])}%", "label": each["title"] or name, "note": note})
     return tiles
 
@@ -114,8 +118,9 @@ def _row(
     pool = facts.get("classes") or facts.get("pool") or facts.get("pairs")
     what = "classes" if "classes" in facts else "in the pool" if "pool" in facts else "pairs"
     return {
-        "title": (report["title"] or name) if first else "",
-        "pool": f"{pool:,} {what}, {report['num_rows']:,} rows" if first and pool else "",
+        "span": len(report["metrics"]) if first else 0,
+        "title": report["title"] or name,
+        "pool": f"{pool:,} {what}, {report['num_rows']:,} {'queries' if 'pool' in facts else 'rows'}" if pool else "",
         "metric": metric_name,
         "value": written(metric["value"], unit),
         "interval": interval_text(metric),
@@ -137,7 +142,7 @@ def _galleries(reports: dict[str, Any]) -> list[dict[str, Any]]:
             {
                 "title": each["title"] or name,
                 "of": each["facts"].get("pool") or each["facts"].get("classes"),
-                "listed": each["gallery"][0]["answers"][0]["kind"] == "text",
+                "answers": each["gallery"][0]["answers"][0]["kind"],
                 "examples": [_example(example) for example in each["gallery"]],
             }
         )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmcontrast.config import Count, config
+from mmcontrast.config import Count, NonNegativeCount, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import (
@@ -25,8 +25,7 @@ from mmcontrast.evaluate.base import (
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.ranks import Ranks, TopOrder, rank_first, top_order
 
-GALLERY = 6
-ANSWERS = 5
+ANSWERS = 5  # shown to each example
 DEPTH = 10  # of mAP, nDCG and true recall
 
 
@@ -53,6 +52,7 @@ class Retrieval:
         caption_field: str = "caption"  # JSON field of the captions
         where: dict[str, str] = {}  # keep rows whose JSON field has this value
         recall: tuple[Count, ...] = (1, 5, 10)
+        examples: NonNegativeCount = 6  # queries shown in reports
         title: str = ""  # heading in reports
 
         def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class Retrieval:
                 "median_rank": float(ranks.first.float().median()),
                 "tie_rate": ranks.tie_rate(),
             },
-            gallery=_gallery(query, target, ranks, best),
+            gallery=_gallery(query, target, ranks, best, examples=config.examples),
             per_item=[PerItem(keys=query.keys, values=values)],
         )
 
@@ -211,14 +211,14 @@ def _answerable(query: _Side, target: _Side, config: Any) -> tuple[_Side, list[s
     return query.keep(kept), lonely
 
 
-def _gallery(query: _Side, target: _Side, ranks: Ranks, best: TopOrder) -> list[Example]:
-    examples = []
-    for number in spread_out(len(ranks.first), GALLERY):
+def _gallery(query: _Side, target: _Side, ranks: Ranks, best: TopOrder, *, examples: int) -> list[Example]:
+    shown = []
+    for number in spread_out(len(ranks.first), examples):
         answers = [
             target.shown(int(place), right=bool(right), score=float(score))
             for place, right, score in zip(
                 best.positions[number][:ANSWERS], best.right[number], best.scores[number], strict=False
             )
         ]
-        examples.append(Example(query=query.shown(number), answers=answers, rank=int(ranks.first[number])))
-    return examples
+        shown.append(Example(query=query.shown(number), answers=answers, rank=int(ranks.first[number])))
+    return shown

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmcontrast.config import Count, config
+from mmcontrast.config import Count, NonNegativeCount, config
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import (
     Example,
@@ -34,7 +34,6 @@ from mmcontrast.evaluate.classification import (
 from mmcontrast.evaluate.ranks import Ranks, Similarity, TopOrder, rank_first, top_order
 from mmcontrast.geometry.base import Geometry
 
-GALLERY = 12  # examples kept for the report
 MOST_CLASSES = 40  # a confusion map is kept up to this many classes
 UNBALANCED = 2.0  # ratio of rows between classes from which the mean recall is told
 CONFUSED = 12  # most frequent mistakes kept
@@ -63,6 +62,7 @@ class ZeroShot:
         cluster: str | None = None  # JSON field: rows of equal value (sounds of one instrument) widen the interval
         where: dict[str, str] = {}  # keep rows whose JSON field has this value
         top: tuple[Count, ...] = (1, 5)
+        examples: NonNegativeCount = 9  # rows shown in reports
         title: str = ""  # heading in reports
 
         def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ class ZeroShot:
             classes=per_class(task.answers, task.ids, predicted),
             confusion=_confusion(task.answers, task.ids, predicted),
             confused=most_confused(task.answers, task.ids, predicted, keep=CONFUSED),
-            gallery=_gallery(rows, config.modality, task.answers, task.ids, best, ranks),
+            gallery=_gallery(rows, config, task.answers, task.ids, best, ranks),
             per_item=[PerItem(keys=rows.keys(), values={f"top{k}": ranks.hits(k).tolist() for k in config.top})],
         )
 
@@ -206,17 +206,15 @@ def _confusion(answers: list[str], ids: Tensor, predicted: Tensor) -> dict[str, 
     return {"names": answers, "counts": confusion_counts(ids, predicted, classes=len(answers)).tolist()}
 
 
-def _gallery(
-    rows: Rows, modality: str, answers: list[str], ids: Tensor, best: TopOrder, ranks: Ranks
-) -> list[Example]:
+def _gallery(rows: Rows, config: Any, answers: list[str], ids: Tensor, best: TopOrder, ranks: Ranks) -> list[Example]:
     examples = []
-    for number in spread_out(len(ids), GALLERY):
+    for number in spread_out(len(ids), config.examples):
         shown = [
             Shown(kind="text", caption=answers[int(place)], right=bool(right), score=float(score))
             for place, right, score in zip(
                 best.positions[number], best.right[number], best.scores[number], strict=True
             )
         ]
-        query = rows.shown(number, modality, caption=answers[int(ids[number])])
+        query = rows.shown(number, config.modality, caption=answers[int(ids[number])])
         examples.append(Example(query=query, answers=shown, rank=int(ranks.first[number])))
     return examples
