@@ -8,6 +8,7 @@ import json
 import platform
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 NAMES = ("step",)
 
@@ -42,7 +43,9 @@ def machine() -> str:
     """The processor, its threads in use, and torch's version."""
     import torch
 
-    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else (names or [platform.machine()])[0]
     return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 

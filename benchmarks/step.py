@@ -1,7 +1,7 @@
 """A training step of the same towers, batch and precision: ours beside open_clip's own.
 
-Both have the same weights, pictures and captions.  The peer does what open_clip's training loop does: captions padded to
-77 tokens, ClipLoss, AdamW without fusion.  Ours trims captions to the batch's longest and fuses AdamW, and takes the
+Both have the same weights, pictures and captions.  The peer does what open_clip's training loop does: captions padded
+to 77 tokens, ClipLoss, AdamW without fusion.  Ours trims captions to the batch's longest and fuses AdamW, and takes the
 pictures as uint8.  Before timing, the gradients of both are compared.
 """
 
@@ -127,10 +127,11 @@ def our_engine(peer: Any, *, compiled: bool) -> Any:
     objective = InfoNCE(InfoNCE.Config(temperature=1 / float(peer.logit_scale.detach().exp())))
     model = Model(ModelConfig(dim=width, towers=towers, heads=heads), {"main": objective}).train()
     state = peer.state_dict()
-    model.towers["image"].inner.load_state_dict(
+    towers_of: Any = model.towers
+    towers_of["image"].inner.load_state_dict(
         {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")}
     )
-    model.towers["text"].inner.load_state_dict(
+    towers_of["text"].inner.load_state_dict(
         {key: value for key, value in state.items() if not key.startswith("visual.") and key != "logit_scale"},
         strict=False,
     )

@@ -58,9 +58,7 @@ def write_shards(
                     _add(tar, f"{row.key}.{extension}", content)
                 text = json.dumps(dict(row.info), ensure_ascii=False, separators=(",", ":"))
                 _add(tar, f"{row.key}.json", text.encode("utf-8"))
-        shards.append(
-            ShardInfo(path=path.name, rows=len(chunk), bytes=path.stat().st_size, sha256=file_sha256(path))
-        )
+        shards.append(ShardInfo(path=path.name, rows=len(chunk), bytes=path.stat().st_size, sha256=file_sha256(path)))
     manifest = Manifest(
         name=name,
         columns=columns,

@@ -153,7 +153,9 @@ def load(path: Path) -> Saved:
     """Read all of a verified checkpoint."""
     training = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    return Saved(path, load_model_state(path), training["optimizer"], training["random_state"], Clock(**state["clock"]))
+    return Saved(
+        path, load_model_state(path), training["optimizer"], training["random_state"], Clock(**state["clock"])
+    )
 
 
 def _unshared(state: dict[str, Tensor]) -> dict[str, Tensor]:

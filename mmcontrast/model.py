@@ -13,8 +13,8 @@ from mmcontrast.geometry.sphere import Sphere
 from mmcontrast.heads import HEADS
 from mmcontrast.heads.linear import Linear
 from mmcontrast.objectives.base import Objective
-from mmcontrast.towers import TOWERS
 from mmcontrast.specs import InputSpec
+from mmcontrast.towers import TOWERS
 from mmcontrast.types import Batch, Column, Embedded, Embeddings, Needs, Terms, Values, map_values
 
 

@@ -20,9 +20,9 @@ from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.optim import OPTIMIZERS, SCHEDULES
 from mmcontrast.optim.adamw import AdamW
 from mmcontrast.optim.cosine import Cosine
+from mmcontrast.specs import InputSpec
 from mmcontrast.steps import STEPS
 from mmcontrast.steps.plain import Plain
-from mmcontrast.specs import InputSpec
 from mmcontrast.types import Needs
 
 
@@ -117,9 +117,7 @@ def check(run: Run) -> list[str]:
 
 def provided(run: Run) -> dict[str, tuple[str, ...]]:
     """Columns of each source."""
-    return {
-        name: tuple(open_shards(source.manifest).manifest.columns) for name, source in run.data.sources.items()
-    }
+    return {name: tuple(open_shards(source.manifest).manifest.columns) for name, source in run.data.sources.items()}
 
 
 def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
@@ -170,4 +168,6 @@ def check_writable(folder: Path) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise RunFolderError(f"cannot write to the run folder '{folder}': {error.strerror}. Set out=FOLDER.") from error
+        raise RunFolderError(
+            f"cannot write to the run folder '{folder}': {error.strerror}. Set out=FOLDER."
+        ) from error

@@ -149,7 +149,5 @@ def refuse_divergence(step: int, terms: Terms, norm: float, keys: list[str], *, 
 
 def parameters_in_words(model: Model) -> str:
     """Return the number of parameters of each tower."""
-    parts = [
-        f"{name} {sum(p.numel() for p in tower.parameters()) / 1e6:.2f}M" for name, tower in model.towers.items()
-    ]
+    parts = [f"{name} {sum(p.numel() for p in tower.parameters()) / 1e6:.2f}M" for name, tower in model.towers.items()]
     return f"towers: {', '.join(parts)}"

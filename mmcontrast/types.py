@@ -51,7 +51,9 @@ class Column:
 
     def to(self, device: torch.device) -> Column:
         """Return the column on ``device``."""
-        return Column(self.modality, map_values(self.values, lambda tensor: tensor.to(device)), self.present.to(device))
+        return Column(
+            self.modality, map_values(self.values, lambda tensor: tensor.to(device)), self.present.to(device)
+        )
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Embeddings(Mapping[str, Embedded]):
 
     columns: dict[str, Embedded]
     labels: dict[str, Tensor]
-    keys: list[str]
+    row_keys: list[str]  # "source/shard/__key__" of every row
     needs: Needs | None = None  # set by the model per objective: reading anything undeclared raises
 
     def __getitem__(self, name: str) -> Embedded:
@@ -173,7 +175,7 @@ class Embeddings(Mapping[str, Embedded]):
             for name in parts[0].columns
         }
         labels = {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels}
-        return Embeddings(columns, labels, [key for part in parts for key in part.keys])
+        return Embeddings(columns, labels, [key for part in parts for key in part.row_keys])
 
     def as_leaves(self) -> Embeddings:
         """Return a copy whose embeddings are leaves of a new graph, so that they collect gradients."""
@@ -191,10 +193,8 @@ class Embeddings(Mapping[str, Embedded]):
             name: torch.zeros_like(column.z) if column.z.grad is None else column.z.grad
             for name, column in self.columns.items()
         }
-        total = len(self.keys)
-        return [
-            {name: grad[start : start + rows] for name, grad in whole.items()} for start in range(0, total, rows)
-        ]
+        total = len(self.row_keys)
+        return [{name: grad[start : start + rows] for name, grad in whole.items()} for start in range(0, total, rows)]
 
     def dot(self, grads: dict[str, Tensor]) -> Tensor:
         """Return the surrogate loss whose gradient with respect to each embedding is ``grads``."""

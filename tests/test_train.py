@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from mmcontrast import checkpoint
 from mmcontrast.checkpoint import load_model_state, newest
@@ -193,8 +194,6 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(
     sets: dict[str, str], tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mmcontrast.config import _Dumper  # the writer that load() reads back
-
-    import yaml
 
     fields, message = BROKEN[name]
     config = tmp_path / "config.yaml"

@@ -17,9 +17,7 @@ from mmcontrast.towers.small_resnet import SmallResNet
 from mmcontrast.towers.text_transformer import TextTransformer
 from mmcontrast.types import Batch, Column
 
-MEL = LogMelConfig(
-    sample_rate_hz=8000, fft_samples=256, window_samples=256, hop_samples=128, mels=16, high_hz=4000.0
-)
+MEL = LogMelConfig(sample_rate_hz=8000, fft_samples=256, window_samples=256, hop_samples=128, mels=16, high_hz=4000.0)
 TOWERS = {
     "image": SmallResNet.Config(size=16, widths=(8, 16), blocks=(1, 1), groups=4),
     "audio": SmallAudioCNN.Config(

@@ -171,8 +171,10 @@ def render(player: Player, font: Font, clips: list[Single | Sequence], *, label:
     """Render clips in order, showing progress; name what is dropped."""
     samples: list[Sample] = []
     for number, clip in enumerate(clips, start=1):
-        play = render_single if isinstance(clip, Single) else render_sequence
-        sample = play(player, font, clip)  # type: ignore[operator]
+        if isinstance(clip, Single):
+            sample = render_single(player, font, clip)
+        else:
+            sample = render_sequence(player, font, clip)
         if sample is None:
             print(f"  dropped, nearly silent: {clip}", file=sys.stderr)
         else:
@@ -233,7 +235,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     sounds = Path("/usr/share/sounds")
     parser.add_argument("--train-font", type=Path, default=sounds / "sf2/FluidR3_GM.sf2")
-    parser.add_argument("--train-source", default="fluid-soundfont-gm 3.1-5.3", help="package and version, in each row")
+    parser.add_argument(
+        "--train-source", default="fluid-soundfont-gm 3.1-5.3", help="package and version, in each row"
+    )
     parser.add_argument("--test-font", type=Path, default=sounds / "sf3/MuseScore_General_Lite.sf3")
     parser.add_argument("--test-source", default="musescore-general-soundfont-small 0.2.1-1")
     parser.add_argument("--licence", default="MIT", help="of both soundfonts, in each row")

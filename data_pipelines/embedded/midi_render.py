@@ -12,9 +12,7 @@ import numpy as np
 from data_pipelines.embedded.sound_files import RATE, faded
 from mmcontrast.errors import MissingPackage, ShardError
 
-FAMILIES: dict[str, list[str]] = json.loads(
-    (Path(__file__).parent / "general_midi.json").read_text(encoding="utf-8")
-)
+FAMILIES: dict[str, list[str]] = json.loads((Path(__file__).parent / "general_midi.json").read_text(encoding="utf-8"))
 INSTRUMENTS = [name for names in FAMILIES.values() for name in names]  # position = MIDI program
 FAMILY_OF = {name: family for family, names in FAMILIES.items() for name in names}
 REGISTERS = {"low": (36, 47), "mid": (55, 66), "high": (74, 85)}  # MIDI notes
@@ -83,9 +81,7 @@ class Player:
         return faded(stereo.mean(axis=1), samples=total)
 
 
-def notes_of(
-    pattern: str, register: str, dynamics: str, *, seconds: float, rng: np.random.Generator
-) -> list[Note]:
+def notes_of(pattern: str, register: str, dynamics: str, *, seconds: float, rng: np.random.Generator) -> list[Note]:
     """Draw the notes of a pattern within a register and a range of velocities."""
     low, high = REGISTERS[register]
     root = int(rng.integers(low, high + 1))

@@ -20,9 +20,7 @@ def encode_opus(wave: np.ndarray, *, compression: float = COMPRESSION) -> bytes:
     import soundfile
 
     stream = io.BytesIO()
-    soundfile.write(
-        stream, np.clip(wave, -1, 1), RATE, format="OGG", subtype="OPUS", compression_level=compression
-    )
+    soundfile.write(stream, np.clip(wave, -1, 1), RATE, format="OGG", subtype="OPUS", compression_level=compression)
     return with_serial(stream.getvalue(), serial=1)
 
 

@@ -24,7 +24,7 @@ def decode_image(content: bytes, *, key: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
+            image: Image.Image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise SkipSample(f"{key}: picture of {image.width} x {image.height} pixels is over the limit")
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -14,9 +14,9 @@ from mmcontrast.config import Count, Fraction, NonNegativeCount, config
 from mmcontrast.data.collate import Encode, collate
 from mmcontrast.data.mixture import Draw, Mixture, Place
 from mmcontrast.data.source import Drawn, Source, SourceConfig
-from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.errors import ShardError, SkipSample
 from mmcontrast.specs import InputSpec, TextSpec
+from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.types import Batch
 
 MAX_SUBSTITUTES = 100  # tries to replace one bad row

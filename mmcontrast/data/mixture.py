@@ -44,7 +44,7 @@ class Mixture:
 
     def batch(self, step: int) -> list[Place]:
         """The rows of global batch ``step``, in order; a pure function of the arguments given at construction."""
-        places = []
+        places: list[Place] = []
         for name in self._bounds:
             if self.draw == "per_row":
                 first, last = (self.drawn(name, (step + more) * self.batch_rows) for more in (0, 1))

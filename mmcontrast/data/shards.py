@@ -128,8 +128,7 @@ class ShardSet:
             stream = self._streams[number] = (self.folder / self.manifest.shards[number].path).open("rb")
         # By position, never by seeking: forked loader workers share one file offset.
         contents = {
-            extension: os.pread(stream.fileno(), member.size, member.offset)
-            for extension, member in members.items()
+            extension: os.pread(stream.fileno(), member.size, member.offset) for extension, member in members.items()
         }
         shard = self.manifest.shards[number].path
         return RawRow(f"{self.manifest.name}/{shard}/{key}", contents)

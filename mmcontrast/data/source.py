@@ -98,7 +98,7 @@ class Source:
             if cache:
                 self._cache[row] = decoded
         key, cells, group = decoded
-        values = {}
+        values: dict[str, Any] = {}
         for column, spec in self.specs.items():
             if column not in cells:
                 continue

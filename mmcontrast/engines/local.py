@@ -23,7 +23,9 @@ class Local:
         """Fields of the engine."""
 
         device: str = "auto"  # auto: cuda when there is one, else cpu
-        precision: Literal["fp32", "bf16"] = "fp32"  # bf16: matrix products of the towers; weights and losses stay fp32
+        precision: Literal["fp32", "bf16"] = (
+            "fp32"  # bf16: matrix products of the towers; weights and losses stay fp32
+        )
         clip_norm: Positive | None = None  # largest gradient norm; null: no clipping
         compile: bool = False  # torch.compile each tower
 

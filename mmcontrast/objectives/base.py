@@ -74,7 +74,7 @@ class LogitScale(nn.Module):
         self.max_log = max_log
         self.log = nn.Parameter(torch.tensor([math.log(1 / temperature)]), requires_grad=learned)
 
-    def forward(self) -> Float[Tensor, "1"]:
+    def forward(self) -> Float[Tensor, 1]:
         """Return the scale to multiply similarities with."""
         return _ClampThrough.apply(self.log.float(), 0.0, self.max_log).exp()
 

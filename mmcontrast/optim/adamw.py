@@ -34,6 +34,4 @@ class AdamW:
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the torch optimizer over the model's trainable parameters."""
         groups = decay_groups(model, weight_decay=self.config.weight_decay)
-        return torch.optim.AdamW(
-            groups, lr=self.config.lr, betas=self.config.betas, eps=self.config.eps, fused=True
-        )
+        return torch.optim.AdamW(groups, lr=self.config.lr, betas=self.config.betas, eps=self.config.eps, fused=True)

@@ -9,7 +9,8 @@ from torch import nn
 
 def decay_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Split trainable parameters: matrices and kernels decay; gains, biases and learned scalars do not."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             (decayed if parameter.ndim >= 2 else plain).append(parameter)

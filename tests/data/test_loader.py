@@ -41,9 +41,7 @@ def by_step(config: DataConfig, *, world_size: int, workers: int, stops: tuple[i
     bounds = [0, *stops, steps]
     result: list[str] = []
     for first, last in zip(bounds, bounds[1:], strict=False):
-        loaders = [
-            Loader(config, seed=5, specs=SPECS, rank=rank, world_size=world_size) for rank in range(world_size)
-        ]
+        loaders = [Loader(config, seed=5, specs=SPECS, rank=rank, world_size=world_size) for rank in range(world_size)]
         for loader in loaders:
             loader.seek(first, last=last)
         for _ in range(first, last):

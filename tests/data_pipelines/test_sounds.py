@@ -7,8 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data_pipelines.embedded.effects import cc0_files, split
-from data_pipelines.embedded.effects import Effect
+from data_pipelines.embedded.effects import Effect, cc0_files, split
 from data_pipelines.embedded.families import fold
 from data_pipelines.embedded.instruments import an, held_out_pairs, plan_singles, plan_training_sequences
 from data_pipelines.embedded.midi_render import FAMILY_OF, INSTRUMENTS

@@ -28,13 +28,13 @@ def by_loops(emb: Embeddings, a: str, b: str, scale: float, smoothing: float = 0
     """The formula, one row and one key at a time, in double precision."""
     group = emb.labels.get("group")
     total, count = 0.0, 0
-    for i in range(len(emb.keys)):
+    for i in range(len(emb.row_keys)):
         if not (emb[a].present[i] and emb[b].present[i]):
             continue
         count += 1
         for query, key in ((a, b), (b, a)):
             logits = {}
-            for j in range(len(emb.keys)):
+            for j in range(len(emb.row_keys)):
                 alike = group is not None and group[i] >= 0 and group[i] == group[j] and i != j
                 if emb[key].present[j] and not alike:
                     logits[j] = scale * float(emb[query].z[i].double() @ emb[key].z[j].double())
@@ -99,7 +99,7 @@ def test_a_batch_with_one_row_or_none_is_finite(present: list[int]) -> None:
     mask = torch.zeros(3, dtype=torch.bool)
     mask[present] = True
     columns = {name: Embedded(column.z, mask) for name, column in emb.columns.items()}
-    loss = InfoNCE(InfoNCE.Config())(Embeddings(columns, {}, emb.keys)).loss
+    loss = InfoNCE(InfoNCE.Config())(Embeddings(columns, {}, emb.row_keys)).loss
     loss.backward()
     assert float(loss) == 0.0
     assert torch.isfinite(emb.columns["image"].z.grad).all()
