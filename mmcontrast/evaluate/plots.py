@@ -48,7 +48,10 @@ def lines(series: dict[str, Line], *, title: str, from_zero: bool = True) -> str
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" class="tick" text-anchor="end">{tick:g}</text>')
     for tick in nice_ticks(x_low, x_high, 4):
         x, _ = place(tick, y_low)
+        if x < left + 12:  # leaves room for the axis's name
+            continue
         parts.append(f'<text x="{x:.1f}" y="{height - 9}" class="tick" text-anchor="middle">{tick:g}</text>')
+    parts.append(f'<text x="{left - 6}" y="{height - 9}" class="tick" text-anchor="end">step</text>')
     key = float(left)
     for number, (name, points) in enumerate(series.items()):
         color = COLORS[number % len(COLORS)]
@@ -84,7 +87,8 @@ def interval(value: float, low: float | None, high: float | None, *, chance: flo
 
 def confusion_map(names: list[str], counts: list[list[int]]) -> str:
     """Draw a confusion table, each row scaled to its sum."""
-    cell, left, top = 26, 150, 104
+    longest = max(map(len, names))
+    cell, left, top = 26, 16 + 6.6 * longest, 20 + 4.9 * longest
     size = len(names) * cell
     parts = []
     for row, (name, line) in enumerate(zip(names, counts, strict=True)):
@@ -107,7 +111,10 @@ def confusion_map(names: list[str], counts: list[list[int]]) -> str:
                     f'<text x="{at + cell / 2 - 0.5:.1f}" y="{y + 17}" class="in-cell" fill="{ink}" '
                     f'text-anchor="middle">{100 * share:.0f}</text>'
                 )
-    return f'<svg viewBox="0 0 {left + size + 70} {top + size + 6}" role="img">{"".join(parts)}</svg>'
+    width, height = left + size + 4.4 * len(names[-1]), top + size + 4
+    # Its own size in pixels at most: a map of three classes is not blown up to a page's width.
+    style = f"max-width: {width:.0f}px"
+    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="{style}" role="img">{"".join(parts)}</svg>'
 
 
 def scatter(points: list[dict[str, Any]]) -> str:

@@ -21,6 +21,7 @@ SECTIONS = {  # modalities of an evaluation -> its heading
     ("audio", "image"): "Pictures and sounds",
 }
 MOST_TILES = 7
+FEW_CLASSES = 10
 MOST_MEDIA_BYTES = 400_000  # one file in the page; a larger one is named instead
 
 
@@ -185,7 +186,6 @@ def _maps(reports: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "title": each["title"] or name,
             "svg": confusion_map(**each["confusion"]),
-            "width": 240 + 40 * len(each["confusion"]["names"]),
         }
         for name, each in reports.items()
         if each["confusion"] and each["num_rows"] > 2 * len(each["confusion"]["names"])
@@ -193,10 +193,10 @@ def _maps(reports: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _classes(reports: dict[str, Any]) -> list[dict[str, Any]]:
-    """Classes with more than one row each: a single row says little of its class."""
+    """Many classes with more than one row each: one row says little of its class, and a few are in the map."""
     blocks = []
     for name, each in reports.items():
-        if not each["classes"] or each["num_rows"] < 2 * len(each["classes"]):
+        if len(each["classes"]) < FEW_CLASSES or each["num_rows"] < 2 * len(each["classes"]):
             continue
         entries = sorted(each["classes"].items(), key=lambda item: (-item[1]["accuracy"], item[0]))
         blocks.append({"title": each["title"] or name, "entries": entries, "confused": each["confused"]})
