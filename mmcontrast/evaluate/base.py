@@ -69,6 +69,7 @@ class PerItem:
 
     keys: list[str]
     values: dict[str, list[float]]  # metric -> one value a key
+    clusters: list[str]  # keys of equal cluster are not independent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from mmcontrast.evaluate.intervals import bootstrap, mcnemar
 from mmcontrast.evaluate.suite import read_result
 from mmcontrast.evaluate.table import console, written
 
-Items = dict[tuple[str, str], dict[str, float]]  # (evaluator, metric) -> key -> value
+Values = dict[str, tuple[float, str]]  # key -> value and cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +23,10 @@ class Paired:
     """The last result minus the first, query by query."""
 
     difference: float
-    low: float  # 95% interval, bootstrap over queries
+    low: float  # 95% interval, bootstrap over clusters of queries
     high: float
     count: int  # queries that both results hold
-    p_value: float | None  # exact McNemar; null where values are not right or wrong
+    p_value: float | None  # exact McNemar; null where values are graded or queries are not independent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +86,16 @@ def compare_runs(locations: list[Path]) -> Comparison:
     return Comparison(names=_names(found), lines=lines, warnings=_warnings(trees))
 
 
-def paired(first: dict[str, float], last: dict[str, float]) -> Paired | None:
+def paired(first: Values, last: Values) -> Paired | None:
     """Compare two results on the queries that both hold; nothing when they share none."""
     keys = sorted(first.keys() & last.keys())
     if not keys:
         return None
-    before, after = (np.array([each[key] for key in keys]) for each in (first, last))
-    low, high = bootstrap(after - before)
-    binary = bool(np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all())
-    p_value = mcnemar(int((before > after).sum()), int((after > before).sum())) if binary else None
+    before, after = (np.array([each[key][0] for key in keys]) for each in (first, last))
+    clusters = np.array([last[key][1] for key in keys])
+    low, high = bootstrap(after - before, clusters)
+    testable = bool(np.isin([before, after], (0, 1)).all()) and len(set(clusters)) == len(keys)
+    p_value = mcnemar(int((before > after).sum()), int((after > before).sum())) if testable else None
     return Paired(difference=float((after - before).mean()), low=low, high=high, count=len(keys), p_value=p_value)
 
 
@@ -162,6 +163,9 @@ def _signed(value: float, unit: str) -> str:
 
 def _names(found: list[tuple[Path, dict[str, Any]]]) -> list[str]:
     names = [str(tree["about"].get("run") or path.parent.name) for path, tree in found]
+    if len(set(names)) < len(names):  # several checkpoints of one run
+        checkpoints = [str(tree["about"].get("checkpoint", "")) for _, tree in found]
+        names = [f"{name} {checkpoint}".strip() for name, checkpoint in zip(names, checkpoints, strict=True)]
     return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)]
 
 
@@ -173,13 +177,14 @@ def _warnings(trees: list[dict[str, Any]]) -> list[str]:
     return [f"'{source}' differs between the results" for source, seen in hashes.items() if len(seen) > 1]
 
 
-def _items(folder: Path) -> Items:
+def _items(folder: Path) -> dict[tuple[str, str], Values]:
     path = folder / "per_item.jsonl"
     if not path.is_file():
         return {}
-    result: Items = {}
+    result: dict[tuple[str, str], Values] = {}
     for text in path.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         for metric, values in line["values"].items():
-            result[line["evaluator"], metric] = dict(zip(line["keys"], values, strict=True))
+            pairs = zip(values, line["clusters"], strict=True)
+            result[line["evaluator"], metric] = dict(zip(line["keys"], pairs, strict=True))
     return result

@@ -104,7 +104,13 @@ class Order:
                 "tie_rate": float((scores[:, :, 0] == scores[:, :, 1]).float().mean()),
             },
             gallery=_gallery(rows, captions, index, scores),
-            per_item=[PerItem(keys=pairs, values={name: found[name].tolist() for name in ("group", "text", "audio")})],
+            per_item=[
+                PerItem(
+                    keys=pairs,
+                    values={name: found[name].tolist() for name in ("group", "text", "audio")},
+                    clusters=pairs,
+                )
+            ],
         )
 
 

@@ -119,7 +119,7 @@ class Retrieval:
                 "tie_rate": ranks.tie_rate(),
             },
             gallery=_gallery(query, target, ranks, best, examples=config.examples),
-            per_item=[PerItem(keys=query.keys, values=values)],
+            per_item=[PerItem(keys=query.keys, values=values, clusters=query.match)],
         )
 
     def _metrics(self, ranks: Ranks, controls: dict[str, Ranks], query_ids: Tensor) -> dict[str, Metric]:

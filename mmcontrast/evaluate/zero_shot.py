@@ -123,7 +123,13 @@ class ZeroShot:
             confusion=_confusion(task.answers, task.ids, predicted),
             confused=most_confused(task.answers, task.ids, predicted, keep=CONFUSED),
             gallery=_gallery(rows, config, task.answers, task.ids, best, ranks),
-            per_item=[PerItem(keys=rows.keys(), values={f"top{k}": ranks.hits(k).tolist() for k in config.top})],
+            per_item=[
+                PerItem(
+                    keys=rows.keys(),
+                    values={f"top{k}": ranks.hits(k).tolist() for k in config.top},
+                    clusters=rows.field(config.cluster) if config.cluster else rows.keys(),
+                )
+            ],
         )
 
 

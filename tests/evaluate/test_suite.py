@@ -157,7 +157,7 @@ def test_runs_are_compared_query_by_query(
     for name, noise in (("first", 1.6), ("second", 0.1)):
         write_result(evaluate(suite_file, noise=noise), tmp_path / name)
     comparison = compare_runs([tmp_path / "first", tmp_path / "second"])
-    assert comparison.names == ["made up (1)", "made up (2)"] and not comparison.warnings
+    assert comparison.names == ["made up step-00000008 (1)", "made up step-00000008 (2)"] and not comparison.warnings
     line = next(each for each in comparison.lines if (each.evaluator, each.metric) == ("style", "top1"))
     assert line.paired is not None and line.paired.count == 12
     assert line.values[0] is not None and line.values[1] is not None
@@ -168,12 +168,21 @@ def test_runs_are_compared_query_by_query(
     assert "Dark things" in text and "http" not in text
 
 
+def independent(**values: float) -> dict[str, tuple[float, str]]:
+    return {key: (value, key) for key, value in values.items()}
+
+
 def test_a_paired_difference_uses_only_shared_queries() -> None:
-    found = paired({"a": 0.0, "b": 1.0, "c": 1.0}, {"b": 0.0, "c": 1.0, "d": 1.0})
+    found = paired(independent(a=0, b=1, c=1), independent(b=0, c=1, d=1))
     assert found is not None and found.count == 2 and found.difference == -0.5 and found.p_value == 1
-    assert paired({"a": 1.0}, {"b": 1.0}) is None
-    graded = paired({"a": 0.5, "b": 0.25}, {"a": 1.0, "b": 0.25})
+    assert paired(independent(a=1), independent(b=1)) is None
+
+
+def test_graded_and_clustered_queries_have_no_exact_test() -> None:
+    graded = paired(independent(a=0.5, b=0.25), independent(a=1.0, b=0.25))
     assert graded is not None and graded.p_value is None
+    clustered = paired({"a": (0, "x"), "b": (1, "x")}, {"a": (1, "x"), "b": (1, "x")})
+    assert clustered is not None and clustered.p_value is None and clustered.low == clustered.high == 0.5
 
 
 def test_training_rows_are_thinned_and_a_cut_line_is_passed_over(tmp_path: Path) -> None:
