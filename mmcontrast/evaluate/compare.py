@@ -114,7 +114,7 @@ def print_comparison(comparison: Comparison) -> None:
             table.add_section()
         table.add_row("" if line.evaluator == previous else line.title, line.metric, *cells(line))
         previous = line.evaluator
-    out = console(110 + 16 * len(comparison.names))
+    out = console(120 + sum(len(name) for name in comparison.names))
     out.print(table)
     for warning in comparison.warnings:
         out.print(warning, highlight=False)
@@ -143,10 +143,12 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
         lines=[
             {
                 "title": line.title,
-                "first": number == 0 or comparison.lines[number - 1].evaluator != line.evaluator,
+                "span": sum(each.evaluator == line.evaluator for each in comparison.lines)
+                if number == 0 or comparison.lines[number - 1].evaluator != line.evaluator
+                else 0,
                 "metric": line.metric,
                 "cells": cells(line),
-                "clear": line.paired is not None and (line.paired.low > 0 or line.paired.high < 0),
+                "differs": line.paired is not None and (line.paired.low > 0 or line.paired.high < 0),
             }
             for number, line in enumerate(comparison.lines)
         ],

@@ -166,6 +166,8 @@ def test_runs_are_compared_query_by_query(
     assert "Dark things" in capsys.readouterr().out
     text = write_comparison(comparison, tmp_path).read_text(encoding="utf-8")
     assert "Dark things" in text and "http" not in text
+    certain = [each for each in comparison.lines if each.paired and not each.paired.low <= 0 <= each.paired.high]
+    assert 0 < len(certain) < len(comparison.lines) and text.count("<b>") == len(certain)
 
 
 def independent(**values: float) -> dict[str, tuple[float, str]]:
