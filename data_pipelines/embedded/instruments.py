@@ -8,6 +8,7 @@ orders).  The same soundfonts give the same bytes at every run.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from data_pipelines.embedded.sound_files import RATE, encode_opus, loudness
 from data_pipelines.pack import Sample, write_shards
 from mmcontrast.data.manifest import ColumnSpec, Manifest
 from mmcontrast.data.source import generator
+from mmcontrast.data.transforms.splice import with_article as an
 from mmcontrast.errors import MMContrastError
 
 SECONDS = 2.0
@@ -72,11 +74,6 @@ class Sequence:
     def pair(self) -> str:
         """The two instruments, whatever their order."""
         return "+".join(sorted((self.first, self.second)))
-
-
-def an(noun: str) -> str:
-    """Put the indefinite article before a noun."""
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def plan_singles(per_instrument: int, *, salt: str) -> Iterator[Single]:
@@ -217,6 +214,7 @@ def build(train: Font, test: Font, *, out: Path, singles: int, sequences: int, t
         pack(render(player, train, clips, label="train"), out=out, name="instruments-train", fonts=[train]),
         pack(render(player, train, [*order], label="held out"), out=out, name="sequences-seen-font", fonts=[train]),
     ]
+    (out / "held_out_pairs.json").write_text(json.dumps(held_out_pairs(), indent=0) + "\n", encoding="utf-8")
     player = Player(test.path)
     clips = [*plan_singles(test_singles, salt="test")]
     return [

@@ -19,6 +19,7 @@ from mmcontrast.data.decode import decode_audio, decode_image
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
+from mmcontrast.data.transforms.splice import Splice, joined_wave, read_excluded
 from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.text import TextTransform, captions_of, train_text
 from mmcontrast.errors import NeedsError, ShardError, SkipSample
@@ -32,10 +33,21 @@ class SourceConfig:
     manifest: str  # folder with manifest.json, or package:NAME for a set shipped with mmcontrast
     weight: Positive = 1.0  # share of the mixture's draws
     group: str | None = None  # JSON field: rows of equal value are never each other's negatives
+    splice: Splice | None = None  # two clips after each other, with their captions joined
     shuffle_captions: bool = False  # control: every row gets another row's captions, always the same ones
     image: ImageTransform = ImageTransform()
     audio: AudioTransform = AudioTransform()
     text: TextTransform = TextTransform()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One row before its random changes: pictures, waveforms and captions by column."""
+
+    key: str
+    cells: dict[str, Any]
+    group: int
+    part: str | None  # what the row is called inside a spliced caption
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,8 @@ class Source:
         self.config, self.name, self.seed = config, name, seed
         self.shards: ShardSet = open_shards(config.manifest)
         self.specs = {column: spec for column, spec in specs.items() if column in self.shards.manifest.columns}
-        self._cache: dict[int, Any] = {}
+        self._cache: dict[int, Decoded] = {}
+        self._excluded = read_excluded(config.splice.exclude) if config.splice is not None else frozenset()
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -92,12 +105,12 @@ class Source:
             SkipSample: the row is damaged.
         """
         epoch, row = self.locate(position)
-        decoded = self._cache.get(row)
-        if decoded is None:
-            decoded = self._decode(row)
-            if cache:
-                self._cache[row] = decoded
-        key, cells, group = decoded
+        decoded = self._decoded(row, cache=cache)
+        if self.config.splice is not None:
+            rng = generator("splice", self.seed, self.name, epoch, row)
+            if rng.random() < self.config.splice.probability:
+                decoded = self._spliced(decoded, int(rng.integers(0, len(self))), cache=cache)
+        key, cells, group = decoded.key, decoded.cells, decoded.group
         values: dict[str, Any] = {}
         for column, spec in self.specs.items():
             if column not in cells:
@@ -111,7 +124,15 @@ class Source:
                 values[column] = train_text(cells[column], self.config.text, rng)
         return Drawn(key, values, group)
 
-    def _decode(self, row: int) -> tuple[str, dict[str, Any], int]:
+    def _decoded(self, row: int, *, cache: bool) -> Decoded:
+        found = self._cache.get(row)
+        if found is None:
+            found = self._decode(row)
+            if cache:
+                self._cache[row] = found
+        return found
+
+    def _decode(self, row: int) -> Decoded:
         raw = self.shards[row]
         cells = {}
         for column, spec in self.specs.items():
@@ -119,13 +140,31 @@ class Source:
             if self.config.shuffle_captions and isinstance(spec, TextSpec):
                 origin = self.shards[int(_permutation(len(self), self.seed, f"{self.name} captions", 0)[row])]
             cells[column] = decode_cell(origin, self.shards.manifest.columns[column], spec)
-        group = -1
+        group, part = -1, None
         if self.config.group is not None:
             info = raw.info()
             if self.config.group not in info:
                 raise SkipSample(f"{raw.key}: no field '{self.config.group}', which '{self.name}' groups by")
             group = stable_hash("group", info[self.config.group])
-        return raw.key, cells, group
+        if self.config.splice is not None:
+            part = raw.info().get(self.config.splice.field)
+        return Decoded(raw.key, cells, group, part)
+
+    def _spliced(self, first: Decoded, row: int, *, cache: bool) -> Decoded:
+        """Put another row's clip after ``first``; ``first`` alone where the two may not or cannot be joined."""
+        second, splice, spec = self._decoded(row, cache=cache), self.config.splice, self.specs.get("audio")
+        assert splice is not None
+        if not isinstance(spec, AudioSpec) or first.part is None or second.part is None or first.part == second.part:
+            return first
+        if frozenset((first.part, second.part)) in self._excluded:
+            return first
+        caption = splice.caption(first.part, second.part)
+        cells = {
+            **first.cells,
+            "audio": joined_wave(first.cells["audio"], second.cells["audio"], samples=spec.samples),
+            "text": [caption],
+        }
+        return Decoded(first.key, cells, stable_hash("group", caption), None)
 
 
 def decode_cell(raw: RawRow, column: ColumnSpec, spec: InputSpec) -> Any:

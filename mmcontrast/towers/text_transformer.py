@@ -33,7 +33,7 @@ class HashEmbedding(nn.Module):
         assert 1 <= lookups <= len(self._MULTIPLIERS)
         self.buckets, self.lookups = buckets, lookups
         self.table = nn.Embedding(buckets, width)
-        nn.init.normal_(self.table.weight, std=0.1)
+        nn.init.normal_(self.table.weight, std=0.3)
 
     def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T width"]:
         """Embed 31-bit ids."""
