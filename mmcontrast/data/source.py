@@ -22,7 +22,7 @@ from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.splice import Splice, joined_wave, read_excluded
 from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.text import TextTransform, captions_of, train_text
-from mmcontrast.errors import NeedsError, ShardError, SkipSample
+from mmcontrast.errors import ConfigError, ShardError, SkipSample
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 
 
@@ -193,8 +193,13 @@ def decode_cell(raw: RawRow, column: ColumnSpec, spec: InputSpec) -> Any:
 
 def check_source(name: str, source: SourceConfig) -> list[str]:
     """Return what is wrong with a source, as messages; nothing is decoded."""
+    problems = []
     try:
         open_shards(source.manifest)
-    except (ShardError, NeedsError) as error:
-        return [f"data.sources.{name}.manifest: {error}"]
-    return []
+    except ShardError as error:
+        problems.append(f"data.sources.{name}.manifest: {error}")
+    try:
+        read_excluded(source.splice.exclude if source.splice is not None else None)
+    except ConfigError as error:
+        problems.append(f"data.sources.{name}.splice.exclude: {error}")
+    return problems

@@ -16,7 +16,7 @@ from mmcontrast.data.collate import pad_ids
 from mmcontrast.data.loader import encoders
 from mmcontrast.data.transforms.audio import eval_audio
 from mmcontrast.data.transforms.image import eval_image
-from mmcontrast.errors import NeedsError
+from mmcontrast.errors import CheckpointError, NeedsError
 from mmcontrast.geometry.base import Geometry
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.run_folder import read_run_folder
@@ -96,7 +96,13 @@ def load_encoder(location: Path, *, device: str = "cpu") -> TowerEncoder:
     run = read_run_folder(path.parent.parent)
     model = Model(run.model)
     state = checkpoint.load_model_state(path)
-    model.load_state_dict({name: value for name, value in state.items() if not name.startswith("objectives.")})
+    try:
+        model.load_state_dict({name: value for name, value in state.items() if not name.startswith("objectives.")})
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights of '{path}' do not fit the towers that its config describes: another version of mmcontrast "
+            f"made them.\n{error}"
+        ) from error
     return TowerEncoder(model, device=device)
 
 
