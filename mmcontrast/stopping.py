@@ -34,6 +34,16 @@ class StopSignal:
             raise KeyboardInterrupt
         self.received = self.received or signal.Signals(number)
 
+    @property
+    def name(self) -> str:
+        """Name of the signal; another rank's when this one received none."""
+        return self.received.name if self.received is not None else "a signal to another rank"
+
+    @property
+    def exit_code(self) -> int:
+        """What the process should end with."""
+        return EXIT_CODES.get(self.received, 75) if self.received is not None else 75
+
     def agreed(self) -> bool:
         """True once any rank has received a signal; every rank must ask."""
         return not comm.all_true(self.received is None)

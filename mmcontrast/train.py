@@ -22,7 +22,7 @@ from mmcontrast.randomness import seed_all
 from mmcontrast.run import Run, build_objectives, check
 from mmcontrast.run_folder import open_run_folder
 from mmcontrast.steps import STEPS
-from mmcontrast.stopping import EXIT_CODES, StopSignal
+from mmcontrast.stopping import StopSignal
 from mmcontrast.types import Terms
 
 
@@ -87,11 +87,9 @@ def train(run: Run) -> Trained:
                 log.say(f"skipped: {message}")
             log.tick(clock.step, len(loaded.batch) * comm.world_size())
             if log.due(clock.step):
-                values = {"loss": terms.loss, **terms.scalars}
-                means = {name: float(comm.all_mean(value)) for name, value in values.items()}
                 rate = {"learning_rate": run.optimizer.lr * factor, "grad_norm": norm}
-                rows = {"rows": clock.rows, "batch_rows": run.data.batch_rows, "seconds": clock.seconds}
-                log.scalars(clock.step, {**means, **rate, **rows, **loader.stats()})
+                sizes = {"rows": clock.rows, "batch_rows": run.data.batch_rows, "seconds": clock.seconds}
+                log.scalars(clock.step, {**global_means(terms), **rate, **sizes, **loader.stats()})
             every = run.checkpoint.every_steps
             if every is not None and clock.step % every == 0:
                 write(home, engine, clock, keep=run.checkpoint.keep)
@@ -99,13 +97,11 @@ def train(run: Run) -> Trained:
         if saved != clock.step:
             write(home, engine, clock, keep=run.checkpoint.keep)
         path = home / "checkpoints" / checkpoint.folder_name(clock.step)
-        code = EXIT_CODES[stop.received] if stop.received is not None and clock.step < run.steps else 0
-        if code:
-            log.say(f"stopped by {stop.received.name if stop.received else ''} at step {clock.step}")
-            log.say(f"saved to {path}; the same command resumes")
-        else:
-            log.say(f"done: {run.steps} steps in {clock.seconds:.0f} s, checkpoint {path}")
-    return Trained(path, clock.step, code)
+        if clock.step < run.steps:
+            log.say(f"stopped by {stop.name} at step {clock.step}, saved to {path}; the same command resumes")
+            return Trained(path, clock.step, stop.exit_code)
+        log.say(f"done: {run.steps} steps in {clock.seconds:.0f} s, checkpoint {path}")
+    return Trained(path, clock.step, 0)
 
 
 def resume(home: Path, engine: Engine) -> Clock:
@@ -130,6 +126,12 @@ def write(home: Path, engine: Engine, clock: Clock, *, keep: int) -> Path:
         random_state=torch.get_rng_state(),
         keep=keep,
     )
+
+
+def global_means(terms: Terms) -> dict[str, float]:
+    """Average the loss and its scalars over ranks."""
+    values = {"loss": terms.loss, **terms.scalars}
+    return {name: float(comm.all_mean(value)) for name, value in values.items()}
 
 
 def refuse_divergence(step: int, terms: Terms, norm: float, keys: list[str], *, limit: float | None) -> None:
