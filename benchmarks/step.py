@@ -1,8 +1,8 @@
 """A training step of the same towers, batch and precision: ours beside open_clip's own.
 
-Both have the same weights, pictures and captions.  The peer does what open_clip's training loop does: captions padded
-to 77 tokens, ClipLoss, AdamW without fusion.  Ours trims captions to the batch's longest and fuses AdamW, and takes the
-pictures as uint8.  Before timing, the gradients of both are compared.
+Both have the same weights, pictures and captions.  The peer does what open_clip's training loop does: captions
+padded to 77 tokens, ClipLoss, AdamW without fusion.  Ours trims captions to the batch's longest and fuses AdamW, and
+takes the pictures as uint8.  Before timing, the gradients of both are compared.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from mmcontrast.data.decode import decode_audio, decode_image
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
-from mmcontrast.data.transforms.splice import Splice, joined_wave, read_excluded
 from mmcontrast.data.transforms.image import ImageTransform, train_image
+from mmcontrast.data.transforms.splice import Splice, joined_wave, read_excluded
 from mmcontrast.data.transforms.text import TextTransform, captions_of, train_text
 from mmcontrast.errors import ConfigError, ShardError, SkipSample
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
