@@ -7,7 +7,7 @@ generator, and each row's randomness is keyed by (seed, name, epoch, row).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -32,6 +32,7 @@ class SourceConfig:
 
     manifest: str  # folder with manifest.json, or package:NAME for a set shipped with mmcontrast
     weight: Positive = 1.0  # share of the mixture's draws
+    where: dict[str, str] = {}  # keep only rows whose JSON field has this value
     group: str | None = None  # JSON field: rows of equal value are never each other's negatives
     splice: Splice | None = None  # two clips after each other, with their captions joined
     shuffle_captions: bool = False  # control: every row gets another row's captions, always the same ones
@@ -86,17 +87,18 @@ class Source:
         """
         self.config, self.name, self.seed = config, name, seed
         self.shards: ShardSet = open_shards(config.manifest)
+        self.rows = matching_rows(self.shards, config.where, name=name)
         self.specs = {column: spec for column, spec in specs.items() if column in self.shards.manifest.columns}
         self._cache: dict[int, Decoded] = {}
         self._excluded = read_excluded(config.splice.exclude) if config.splice is not None else frozenset()
 
     def __len__(self) -> int:
-        return len(self.shards)
+        return len(self.rows)
 
     def locate(self, position: int) -> tuple[int, int]:
         """Return (epoch, row) of a position in the line."""
         epoch, place = divmod(position, len(self))
-        return epoch, int(_permutation(len(self), self.seed, self.name, epoch)[place])
+        return epoch, self.rows[int(_permutation(len(self), self.seed, self.name, epoch)[place])]
 
     def draw(self, position: int, *, cache: bool) -> Drawn:
         """Decode and transform the row at ``position``.
@@ -109,7 +111,7 @@ class Source:
         if self.config.splice is not None:
             rng = generator("splice", self.seed, self.name, epoch, row)
             if rng.random() < self.config.splice.probability:
-                decoded = self._spliced(decoded, int(rng.integers(0, len(self))), cache=cache)
+                decoded = self._spliced(decoded, self.rows[int(rng.integers(0, len(self)))], cache=cache)
         key, cells, group = decoded.key, decoded.cells, decoded.group
         values: dict[str, Any] = {}
         for column, spec in self.specs.items():
@@ -138,7 +140,8 @@ class Source:
         for column, spec in self.specs.items():
             origin = raw
             if self.config.shuffle_captions and isinstance(spec, TextSpec):
-                origin = self.shards[int(_permutation(len(self), self.seed, f"{self.name} captions", 0)[row])]
+                others = _permutation(len(self.shards), self.seed, f"{self.name} captions", 0)
+                origin = self.shards[int(others[row])]
             cells[column] = decode_cell(origin, self.shards.manifest.columns[column], spec)
         group, part = -1, None
         if self.config.group is not None:
@@ -165,6 +168,21 @@ class Source:
             "text": [caption],
         }
         return Decoded(first.key, cells, stable_hash("group", caption), None)
+
+
+def matching_rows(shards: ShardSet, where: dict[str, str], *, name: str) -> Sequence[int]:
+    """Positions of the rows whose JSON fields have the wanted values.
+
+    Raises:
+        ConfigError: none has.
+    """
+    if not where:
+        return range(len(shards))
+    infos = ((row, shards[row].info()) for row in range(len(shards)))
+    found = [row for row, info in infos if all(str(info.get(field)) == value for field, value in where.items())]
+    if not found:
+        raise ConfigError(f"source '{name}': no row has {where}.")
+    return found
 
 
 def decode_cell(raw: RawRow, column: ColumnSpec, spec: InputSpec) -> Any:
@@ -195,9 +213,9 @@ def check_source(name: str, source: SourceConfig) -> list[str]:
     """Return what is wrong with a source, as messages; nothing is decoded."""
     problems = []
     try:
-        open_shards(source.manifest)
-    except ShardError as error:
-        problems.append(f"data.sources.{name}.manifest: {error}")
+        matching_rows(open_shards(source.manifest), source.where, name=name)
+    except (ShardError, ConfigError, SkipSample) as error:
+        problems.append(f"data.sources.{name}: {error}")
     try:
         read_excluded(source.splice.exclude if source.splice is not None else None)
     except ConfigError as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, Lt
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -35,6 +36,7 @@ class SmallResNet(Tower):
         blocks: tuple[Count, ...] = (1, 1, 2, 1)  # residual blocks of each stage
         groups: Count = 8  # channel groups of each norm
         grid: Count = 4  # the last map is averaged to grid x grid cells, which stand side by side in the pooled vector
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of the pooled vector left out in training
 
         def __post_init__(self) -> None:
             if len(self.widths) != len(self.blocks):
@@ -62,6 +64,7 @@ class SmallResNet(Tower):
                 width = after
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveAvgPool2d(config.grid)
+        self.dropout = nn.Dropout(config.dropout)
         self.width = width * config.grid**2
         self.to(memory_format=torch.channels_last)  # a quarter less time on a CPU
 
@@ -70,7 +73,7 @@ class SmallResNet(Tower):
         pixels = values.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
         cells = self.stages(self.stem(pixels))
         tokens = cells.flatten(2).transpose(1, 2)  # (B, H * W, width)
-        return Features(self.pool(cells).flatten(1), tokens)
+        return Features(self.dropout(self.pool(cells).flatten(1)), tokens)
 
 
 class Block(nn.Module):

@@ -11,7 +11,7 @@ import torch
 
 from mmcontrast.data.loader import DataConfig, Loader
 from mmcontrast.data.source import SourceConfig
-from mmcontrast.errors import ShardError
+from mmcontrast.errors import ConfigError, ShardError
 from mmcontrast.specs import AudioSpec, ImageSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from tests.fixtures import RATE, make_set
@@ -116,3 +116,17 @@ def test_too_much_damage_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="max_skipped"):
         for _ in loader:
             pass
+
+
+def test_a_source_can_be_a_part_of_a_set(tmp_path: Path) -> None:
+    manifest = make_set(tmp_path / "part", columns=("image", "text"), rows=24)
+    source = SourceConfig(manifest=manifest, where={"thing": "red"})
+    config = DataConfig(sources={"part": source}, batch_rows=6, workers=0)
+    specs = {name: SPECS[name] for name in ("image", "text")}
+    loader = Loader(config, seed=0, specs=specs)
+    loader.seek(0, last=2)
+    keys = [key for loaded in loader for key in loaded.batch.keys]
+    assert len(set(keys)) == 6 and keys.count(keys[0]) == 2
+    nothing = SourceConfig(manifest=manifest, where={"thing": "pink"})
+    with pytest.raises(ConfigError, match="no row has"):
+        Loader(DataConfig(sources={"part": nothing}, batch_rows=6), seed=0, specs=specs)
