@@ -11,7 +11,7 @@ from mmcontrast import comm
 from mmcontrast.config import Count, NonNegativeCount, OneOf, Positive, config, load
 from mmcontrast.data.loader import DataConfig
 from mmcontrast.data.shards import open_shards
-from mmcontrast.data.source import check_source
+from mmcontrast.data.source import check_source, matching_rows
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
 from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_mean
@@ -111,7 +111,8 @@ def check(run: Run) -> list[str]:
     local = run.data.batch_rows // world_size
     lines = [f"{world_size} rank(s) x {local} rows = {run.data.batch_rows:,} rows per update, {run.steps:,} updates"]
     for name, source in run.data.sources.items():
-        lines.append(f"source {name}: {len(open_shards(source.manifest)):,} rows, weight {source.weight:g}")
+        rows = len(matching_rows(open_shards(source.manifest), source.where, name=name))
+        lines.append(f"source {name}: {rows:,} rows, weight {source.weight:g}")
     return lines
 
 
@@ -149,8 +150,7 @@ def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
         lacking = [source for source, config in run.data.sources.items() if config.group is None]
         if "group" in need.labels and len(lacking) == len(run.data.sources):
             problems.append(f"{where} reads the label 'group', but no source names a field: set data.sources.*.group.")
-        tokens = [column for column in need.tokens]
-        if tokens and not STEPS.get(run.step.registry_name).reads_tokens:
+        if need.tokens and not STEPS.get(run.step.registry_name).reads_tokens:
             problems.append(f"{where} reads tokens, which step '{run.step.registry_name}' does not carry. Use plain.")
     if problems:
         raise NeedsError("\n".join(problems))
