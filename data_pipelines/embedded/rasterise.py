@@ -26,7 +26,9 @@ def resvg(svg: str, pixels: int) -> bytes:
     except ImportError as error:
         raise MissingPackage("drawing SVG needs resvg-py: pip install resvg-py") from error
     # System fonts are skipped: a machine's own fonts would change the picture, and no icon holds text.
-    return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=pixels, height=pixels, skip_system_fonts=True))
+    # Without a dpi, resvg-py takes 0, and a drawing measured in millimetres has no size.
+    drawn = resvg_py.svg_to_bytes(svg_string=svg, width=pixels, height=pixels, dpi=96.0, skip_system_fonts=True)
+    return bytes(drawn)
 
 
 def on_white_square(image: Image.Image, size: int) -> Image.Image:

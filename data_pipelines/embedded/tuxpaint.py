@@ -19,11 +19,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from PIL import Image
 
 from data_pipelines.embedded.families import HELD_OUT_FOLD, RESERVED_FOLD, family, fold, plain_words, shuffle_order
-from data_pipelines.embedded.rasterise import Rasteriser, on_white_square, resvg, svg_to_square, webp
+from data_pipelines.embedded.rasterise import OVERSAMPLING, Rasteriser, on_white_square, resvg, webp
 from data_pipelines.pack import Sample, write_shards
 from mmcontrast.data.manifest import ColumnSpec, Manifest
 from mmcontrast.errors import MMContrastError, ShardError
@@ -85,19 +86,7 @@ def pack_tuxpaint(
     stamps = drop_copies(stamps)
     version = package_version(stamps_folder)
     draw = partial(read_picture, size=size, quality=quality, rasteriser=rasteriser)
-    samples: dict[str, list[Sample]] = {"tuxpaint-train": [], "tuxpaint-unseen-concepts": []}
-    with ProcessPoolExecutor(max(1, processes)) as pool:
-        for done, (stamp, picture) in enumerate(
-            zip(stamps, pool.map(draw, [stamp.picture for stamp in stamps], chunksize=16), strict=True), start=1
-        ):
-            if done % 200 == 0 or done == len(stamps):
-                logger.info("read %d of %d stamps", done, len(stamps))
-            if picture is None:
-                logger.warning("left out %s: its picture cannot be drawn", stamp.name)
-                continue
-            held_out = fold(stamp.family) == HELD_OUT_FOLD
-            name = "tuxpaint-unseen-concepts" if held_out else "tuxpaint-train"
-            samples[name].append(to_sample(stamp, picture, language=language, version=version))
+    samples = draw_stamps(stamps, draw, language=language, version=version, processes=processes)
     made_by = {
         "job": "data_pipelines.embedded.tuxpaint",
         "parameters": {"language": language, "size": size, "quality": quality},
@@ -115,6 +104,30 @@ def pack_tuxpaint(
         )
         for name, rows in samples.items()
     }
+
+
+def draw_stamps(
+    stamps: list[Stamp],
+    draw: Callable[[Path], bytes | None],
+    *,
+    language: str,
+    version: str,
+    processes: int,
+) -> dict[str, list[Sample]]:
+    """Make the rows of the two sets; a stamp without a picture to see is logged and left out."""
+    samples: dict[str, list[Sample]] = {"tuxpaint-train": [], "tuxpaint-unseen-concepts": []}
+    with ProcessPoolExecutor(max(1, processes)) as pool:
+        pictures = pool.map(draw, [stamp.picture for stamp in stamps], chunksize=16)
+        for done, (stamp, picture) in enumerate(zip(stamps, pictures, strict=True), start=1):
+            if done % 200 == 0 or done == len(stamps):
+                logger.info("read %d of %d stamps", done, len(stamps))
+            if picture is None:
+                logger.warning("left out %s: its picture cannot be drawn, or is blank on white", stamp.name)
+                continue
+            held_out = fold(stamp.family) == HELD_OUT_FOLD
+            name = "tuxpaint-unseen-concepts" if held_out else "tuxpaint-train"
+            samples[name].append(to_sample(stamp, picture, language=language, version=version))
+    return samples
 
 
 def stamp_family(caption: str) -> str:
@@ -229,15 +242,23 @@ def _digest(path: Path) -> str:
 
 
 def read_picture(path: Path, *, size: int, quality: int, rasteriser: Rasteriser) -> bytes | None:
-    """Draw a stamp on white and encode it; None where it cannot be drawn."""
+    """Draw a stamp on white, its empty margin cut off, and encode it; None where nothing can be seen."""
     try:
         if path.suffix == ".svg":
-            text = path.read_text(encoding="utf-8", errors="replace")
-            return webp(svg_to_square(text, size, rasteriser=rasteriser), quality)
-        return webp(on_white_square(Image.open(io.BytesIO(path.read_bytes())), size), quality)
+            svg = path.read_text(encoding="utf-8", errors="replace")
+            content = rasteriser(svg, size * OVERSAMPLING)
+        else:
+            content = path.read_bytes()
+        stamp = Image.open(io.BytesIO(content)).convert("RGBA")
     except (OSError, ValueError) as error:
         logger.debug("%s: %s", path, error)
         return None
+    # Some stamps are a small drawing on an empty page, and some are white on nothing.
+    inked = stamp.getchannel("A").getbbox()
+    square = on_white_square(stamp.crop(inked), size) if inked else None
+    if square is None or min(low for low, _ in cast("tuple[tuple[int, int], ...]", square.getextrema())) > 250:
+        return None
+    return webp(square, quality)
 
 
 def to_sample(stamp: Stamp, picture: bytes, *, language: str, version: str) -> Sample:
