@@ -111,7 +111,7 @@ def check(run: Run) -> list[str]:
     local = run.data.batch_rows // world_size
     lines = [f"{world_size} rank(s) x {local} rows = {run.data.batch_rows:,} rows per update, {run.steps:,} updates"]
     for name, source in run.data.sources.items():
-        rows = len(matching_rows(open_shards(source.manifest), source.where, name=name))
+        rows = len(matching_rows(source.manifest, source.where, name=name))
         lines.append(f"source {name}: {rows:,} rows, weight {source.weight:g}")
     return lines
 

@@ -88,20 +88,29 @@ def train(run: Run) -> Trained:
             log.tick(clock.step, len(loaded.batch) * comm.world_size())
             if log.due(clock.step):
                 rate = {"learning_rate": run.optimizer.lr * factor, "grad_norm": norm}
-                sizes = {"rows": clock.rows, "batch_rows": run.data.batch_rows, "seconds": clock.seconds}
-                log.scalars(clock.step, {**global_means(terms), **rate, **sizes, **loader.stats()})
+                log.scalars(clock.step, {**global_means(terms), **rate, **sizes(run, clock), **loader.stats()})
             every = run.checkpoint.every_steps
             if every is not None and clock.step % every == 0:
                 write(home, engine, clock, keep=run.checkpoint.keep)
                 saved = clock.step
         if saved != clock.step:
             write(home, engine, clock, keep=run.checkpoint.keep)
-        path = home / "checkpoints" / checkpoint.folder_name(clock.step)
-        if clock.step < run.steps:
-            log.say(f"stopped by {stop.name} at step {clock.step}, saved to {path}; the same command resumes")
-            return Trained(path, clock.step, stop.exit_code)
-        log.say(f"done: {run.steps} steps in {clock.seconds:.0f} s, checkpoint {path}")
+        return ended(run, clock, stop, log)
+
+
+def ended(run: Run, clock: Clock, stop: StopSignal, log: Log) -> Trained:
+    """Say how the loop ended, once its last state is saved."""
+    path = run.out / "checkpoints" / checkpoint.folder_name(clock.step)
+    if clock.step < run.steps:
+        log.say(f"stopped by {stop.name} at step {clock.step}, saved to {path}; the same command resumes")
+        return Trained(path, clock.step, stop.exit_code)
+    log.say(f"done: {run.steps} steps in {clock.seconds:.0f} s, checkpoint {path}")
     return Trained(path, clock.step, 0)
+
+
+def sizes(run: Run, clock: Clock) -> dict[str, float]:
+    """Rows and seconds so far."""
+    return {"rows": clock.rows, "batch_rows": run.data.batch_rows, "seconds": clock.seconds}
 
 
 def resume(home: Path, engine: Engine) -> Clock:

@@ -87,7 +87,7 @@ class Source:
         """
         self.config, self.name, self.seed = config, name, seed
         self.shards: ShardSet = open_shards(config.manifest)
-        self.rows = matching_rows(self.shards, config.where, name=name)
+        self.rows = matching_rows(config.manifest, config.where, name=name)
         self.specs = {column: spec for column, spec in specs.items() if column in self.shards.manifest.columns}
         self._cache: dict[int, Decoded] = {}
         self._excluded = read_excluded(config.splice.exclude) if config.splice is not None else frozenset()
@@ -170,19 +170,26 @@ class Source:
         return Decoded(first.key, cells, stable_hash("group", caption), None)
 
 
-def matching_rows(shards: ShardSet, where: dict[str, str], *, name: str) -> Sequence[int]:
+def matching_rows(manifest: str, where: dict[str, str], *, name: str) -> Sequence[int]:
     """Positions of the rows whose JSON fields have the wanted values.
 
     Raises:
         ConfigError: none has.
     """
-    if not where:
-        return range(len(shards))
-    infos = ((row, shards[row].info()) for row in range(len(shards)))
-    found = [row for row, info in infos if all(str(info.get(field)) == value for field, value in where.items())]
+    found = _rows_where(manifest, tuple(sorted(where.items())))
     if not found:
         raise ConfigError(f"source '{name}': no row has {where}.")
     return found
+
+
+@lru_cache(maxsize=64)
+def _rows_where(manifest: str, where: tuple[tuple[str, str], ...]) -> Sequence[int]:
+    """Read every row's JSON once a process: the check asks first, the loader again."""
+    shards = open_shards(manifest)
+    if not where:
+        return range(len(shards))
+    infos = ((row, shards[row].info()) for row in range(len(shards)))
+    return [row for row, info in infos if all(str(info.get(field)) == value for field, value in where)]
 
 
 def decode_cell(raw: RawRow, column: ColumnSpec, spec: InputSpec) -> Any:
@@ -213,7 +220,7 @@ def check_source(name: str, source: SourceConfig) -> list[str]:
     """Return what is wrong with a source, as messages; nothing is decoded."""
     problems = []
     try:
-        matching_rows(open_shards(source.manifest), source.where, name=name)
+        matching_rows(source.manifest, source.where, name=name)
     except (ShardError, ConfigError, SkipSample) as error:
         problems.append(f"data.sources.{name}: {error}")
     try:
