@@ -30,6 +30,10 @@ class CheckpointError(MMContrastError):
     """A checkpoint that is missing, damaged, or made by another config."""
 
 
+class MetricError(MMContrastError):
+    """Scores, embeddings or labels that no metric can be made of: NaN, wrong sizes, nothing to be right about."""
+
+
 class MissingPackage(MMContrastError):
     """A feature whose optional package is not installed; names the extra to install."""
 

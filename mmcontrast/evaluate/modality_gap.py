@@ -14,6 +14,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Metric, Report
 from mmcontrast.evaluate.bench import Bench, Rows
+from mmcontrast.evaluate.metrics.health import alignment, gap, uniformity
 
 POINTS = 150  # rows drawn in the report
 
@@ -97,23 +98,6 @@ class ModalityGap:
             | {f"uniformity {name}": uniformity(z[name]["trained"]) for name in config.modalities},
             scatter=_scatter({name: z[name]["trained"] for name in config.modalities}, captions),
         )
-
-
-def gap(a: Float[Tensor, "A D"], b: Float[Tensor, "B D"]) -> float:
-    """Euclidean distance between two means."""
-    return float((a.mean(dim=0) - b.mean(dim=0)).norm())
-
-
-def alignment(a: Float[Tensor, "B D"], b: Float[Tensor, "B D"]) -> float:
-    """Mean squared distance of matching rows; 0 is best."""
-    return float((a - b).square().sum(dim=1).mean())
-
-
-def uniformity(z: Float[Tensor, "B D"]) -> float:
-    """Log of the mean of exp(-2 distance squared) over pairs of rows; lower is more spread out."""
-    if len(z) < 2:
-        return 0.0
-    return float(torch.pdist(z).square().mul(-2).exp().mean().log())
 
 
 def two_dimensions(z: Float[Tensor, "B D"]) -> Float[Tensor, "B 2"]:

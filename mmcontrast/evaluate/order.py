@@ -22,7 +22,7 @@ from mmcontrast.evaluate.base import (
     spread_out,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
-from mmcontrast.evaluate.ranks import Similarity
+from mmcontrast.evaluate.metrics.ranks import Similarity
 
 CHANCE = {"group": 1 / 6, "text": 1 / 4, "audio": 1 / 4, "two_way": 1 / 2}
 GALLERY_PAIRS = 4

@@ -23,10 +23,10 @@ from mmcontrast.evaluate.base import (
     spread_out,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
-from mmcontrast.evaluate.ranks import Ranks, TopOrder, rank_first, top_order
+from mmcontrast.evaluate.metrics.ranks import Ranks, TopOrder, rank_first, top_order
+from mmcontrast.evaluate.metrics.retrieval import DEPTH
 
 ANSWERS = 5  # shown to each example
-DEPTH = 10  # of mAP, nDCG and true recall
 
 
 @EVALUATORS.register("retrieval")

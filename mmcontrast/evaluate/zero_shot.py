@@ -24,14 +24,14 @@ from mmcontrast.evaluate.base import (
     spread_out,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
-from mmcontrast.evaluate.classification import (
+from mmcontrast.evaluate.metrics.classification import (
     class_weights,
     confusion_counts,
     majority_share,
     most_confused,
     per_class,
 )
-from mmcontrast.evaluate.ranks import Ranks, Similarity, TopOrder, rank_first, top_order
+from mmcontrast.evaluate.metrics.ranks import Ranks, Similarity, TopOrder, rank_first, top_order
 from mmcontrast.geometry.base import Geometry
 
 MOST_CLASSES = 40  # a confusion map is kept up to this many classes

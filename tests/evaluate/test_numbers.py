@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmcontrast.evaluate.classification import (
+from mmcontrast.evaluate.intervals import bootstrap, clustered_wilson, effective_rows, mcnemar, wilson
+from mmcontrast.evaluate.metrics.classification import (
     class_weights,
     confusion_counts,
     majority_share,
@@ -16,8 +17,8 @@ from mmcontrast.evaluate.classification import (
     most_confused,
     per_class,
 )
-from mmcontrast.evaluate.intervals import bootstrap, clustered_wilson, effective_rows, mcnemar, wilson
-from mmcontrast.evaluate.modality_gap import alignment, gap, two_dimensions, uniformity
+from mmcontrast.evaluate.metrics.health import alignment, gap, uniformity
+from mmcontrast.evaluate.modality_gap import two_dimensions
 from mmcontrast.evaluate.order import order_hits
 
 

@@ -1,4 +1,4 @@
-"""Classification metrics from true and predicted class ids: pure functions of tensors.
+"""Classification metrics from scores, or from true and predicted class ids: pure functions of tensors.
 
 Letters: Q rows, C classes.
 """
@@ -8,6 +8,49 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from mmcontrast.evaluate.metrics.compat import check_compat
+from mmcontrast.evaluate.metrics.finite import check_finite
+
+
+def label_ranks(scores: Float[Tensor, "Q C"], true: Int[Tensor, " Q"]) -> Int[Tensor, " Q"]:
+    """Rank of each row's true class, 1 is best; a tie counts against it.
+
+    Raises:
+        MetricError: a score is NaN, or a class id is outside the scores.
+    """
+    check_finite(scores, what="scores", axes=("row", "class"))
+    return (scores.float() >= scores.float().gather(1, true[:, None])).sum(dim=1)
+
+
+def top_k(
+    scores: Float[Tensor, "Q C"], true: Int[Tensor, " Q"], *, k: int, compat: str | None = None
+) -> Float[Tensor, " Q"]:
+    """1 where the true class is among the k best, strictly.  With k over the number of classes all rows are right.
+
+    Args:
+        compat: ``clip_benchmark`` or ``open_clip`` take torch.topk's order among equal scores.
+    """
+    check_compat(compat, ("clip_benchmark", "open_clip"), metric="top-k accuracy")
+    k = min(k, scores.shape[1])
+    if compat is None:
+        return (label_ranks(scores, true) <= k).float()
+    check_finite(scores, what="scores", axes=("row", "class"))
+    return (scores.topk(k, dim=1).indices == true[:, None]).any(dim=1).float()
+
+
+def expected_top_k(scores: Float[Tensor, "Q C"], true: Int[Tensor, " Q"], *, k: int) -> Float[Tensor, " Q"]:
+    """Probability of a top-k hit when equal scores are ordered at random."""
+    own = scores.float().gather(1, true[:, None])
+    better = (scores.float() > own).sum(dim=1)
+    ties = (scores.float() == own).sum(dim=1)  # the true class among them
+    return ((k - better).float() / ties).clamp(0, 1)
+
+
+def tie_rate(scores: Float[Tensor, "Q C"], true: Int[Tensor, " Q"]) -> float:
+    """Share of rows whose true class ties with another one."""
+    own = scores.float().gather(1, true[:, None])
+    return float(((scores.float() == own).sum(dim=1) > 1).float().mean())
 
 
 def confusion_counts(true: Int[Tensor, " Q"], predicted: Int[Tensor, " Q"], *, classes: int) -> Int[Tensor, "C C"]:

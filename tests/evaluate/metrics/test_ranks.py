@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmcontrast.evaluate.ranks import rank_first, top_order
+from mmcontrast.errors import MetricError
+from mmcontrast.evaluate.metrics.ranks import rank_first, top_order
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -138,5 +139,5 @@ def test_a_pool_smaller_than_k_is_whole() -> None:
 
 def test_embeddings_that_are_not_finite_are_refused() -> None:
     ids = torch.arange(2)
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(MetricError, match="NaN"):
         rank_first(torch.full((2, 2), torch.nan), torch.eye(2), ids, ids, similarity=product)

@@ -12,8 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mmcontrast.errors import MetricError
+from mmcontrast.evaluate.metrics.finite import check_finite
+
 Similarity = Callable[[Tensor, Tensor], Tensor]
-TILE_CELLS = 1 << 24  # scores in memory at a time
+TILE_CELLS = 1 << 20  # scores in memory at a time: 4 MB stays in cache
 
 
 @dataclass(frozen=True)
@@ -67,23 +70,59 @@ def rank_first(
 
     Right and wrong scores come from the same tile: another kernel's rounding would change ranks.
 
+    Args:
+        similarity: (q, D), (M, D) -> (q, M), a new tensor each time: it is written into.
+
     Raises:
-        ValueError: embeddings that are not finite, or a query without a right answer.
+        MetricError: embeddings that are not finite, or a query without a right answer.
     """
-    if not (torch.isfinite(queries).all() and torch.isfinite(targets).all()):
-        raise ValueError("embeddings hold NaN or infinite values")
+    for name, points in (("queries", queries), ("targets", targets)):
+        check_finite(points, what=f"embeddings of the {name}", axes=("row", "dimension"))
+    right_of = RightAnswers.of(query_ids, target_ids)
     rows = max(1, tile_cells // max(1, len(targets)))
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    better, ties = torch.empty_like(query_ids), torch.empty_like(query_ids)
     for start in range(0, len(queries), rows):
-        scores = similarity(queries[start : start + rows], targets).float()
-        right = query_ids[start : start + rows, None] == target_ids[None]
-        if not right.any(dim=1).all():
-            raise ValueError("a query has no right answer among the targets")
-        best = scores.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-        wrong = scores.masked_fill(right, -torch.inf)
-        parts.append(((wrong > best).sum(1), (wrong == best).sum(1), right.sum(1)))
-    better, ties, num_right = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Ranks(1 + better + ties, better, ties, len(target_ids), num_right)
+        part = slice(start, min(start + rows, len(queries)))
+        scores = similarity(queries[part], targets).float()
+        owner, column = right_of.cells(part)
+        right = scores[owner, column]
+        best = scores.new_full((len(scores),), -torch.inf).scatter_reduce(0, owner, right, reduce="amax")
+        scores[owner, column] = -torch.inf  # what is left are wrong answers
+        better[part] = (scores > best[:, None]).sum(dim=1)
+        ties[part] = (scores == best[:, None]).sum(dim=1)
+    return Ranks(1 + better + ties, better, ties, len(target_ids), right_of.counts)
+
+
+@dataclass(frozen=True)
+class RightAnswers:
+    """Positions of every query's right targets, without a (Q, M) table."""
+
+    starts: Int[Tensor, " Q"]  # of the query's targets in ``order``
+    counts: Int[Tensor, " Q"]
+    order: Int[Tensor, " M"]  # targets sorted by id
+
+    @staticmethod
+    def of(query_ids: Int[Tensor, " Q"], target_ids: Int[Tensor, " M"]) -> RightAnswers:
+        """Find them by sorting.
+
+        Raises:
+            MetricError: a query has none.
+        """
+        sorted_ids, order = target_ids.sort(stable=True)
+        starts = torch.searchsorted(sorted_ids, query_ids.contiguous())
+        counts = torch.searchsorted(sorted_ids, query_ids.contiguous(), right=True) - starts
+        if not (counts > 0).all():
+            lonely = (counts == 0).nonzero().squeeze(1)
+            raise MetricError(f"{len(lonely)} queries have no right answer, the first is row {int(lonely[0])}.")
+        return RightAnswers(starts, counts, order)
+
+    def cells(self, part: slice) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
+        """Rows (counted from the part's first) and columns of the right cells of some queries."""
+        counts = self.counts[part]
+        owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        first = counts.cumsum(0) - counts
+        place = torch.arange(len(owner)) - first[owner]
+        return owner, self.order[self.starts[part][owner] + place]
 
 
 @dataclass(frozen=True)
@@ -125,17 +164,36 @@ def top_order(
     similarity: Similarity,
     tile_cells: int = TILE_CELLS,
 ) -> TopOrder:
-    """Return each query's k best targets; with equal scores a wrong answer comes first."""
+    """Return each query's k best targets; with equal scores a wrong answer comes first.
+
+    Raises:
+        MetricError: a query has no right answer among the targets.
+    """
+    right_of = RightAnswers.of(query_ids, target_ids)
     rows = max(1, tile_cells // max(1, len(targets)))
-    positions, tops, rights, totals = [], [], [], []
+    positions, tops, rights = [], [], []
     for start in range(0, len(queries), rows):
-        scores = similarity(queries[start : start + rows], targets).float()
-        right = query_ids[start : start + rows, None] == target_ids[None]
-        wrong_first = right.int().sort(dim=1, stable=True).indices
-        by_score = scores.gather(1, wrong_first).sort(dim=1, descending=True, stable=True).indices[:, :k]
-        order = wrong_first.gather(1, by_score)
+        part = slice(start, min(start + rows, len(queries)))
+        scores = similarity(queries[part], targets).float()
+        right = torch.zeros(scores.shape, dtype=torch.bool)
+        right[right_of.cells(part)] = True
+        order = _wrong_first(scores, right, k)
         positions.append(order)
         tops.append(scores.gather(1, order))
         rights.append(right.gather(1, order).int())
-        totals.append(right.sum(dim=1))
-    return TopOrder(torch.cat(positions), torch.cat(tops), torch.cat(rights), torch.cat(totals))
+    return TopOrder(torch.cat(positions), torch.cat(tops), torch.cat(rights), right_of.counts)
+
+
+def _wrong_first(scores: Tensor, right: Tensor, k: int) -> Tensor:
+    """Columns of the k highest scores of each row; among equal scores wrong ones first, then by column."""
+    found = scores.topk(k, dim=1)
+    last = found.values[:, -1:]
+    cut = ((scores == last).sum(1) > (found.values == last).sum(1)).nonzero().squeeze(1)
+    columns = found.indices.sort(dim=1).values
+    columns = columns.gather(1, right.gather(1, columns).int().sort(dim=1, stable=True).indices)
+    columns = columns.gather(1, scores.gather(1, columns).sort(dim=1, descending=True, stable=True).indices)
+    if len(cut):  # which of several equal scores are among the first k matters: sort these rows whole
+        by_right = right[cut].int().sort(dim=1, stable=True).indices
+        by_score = scores[cut].gather(1, by_right).sort(dim=1, descending=True, stable=True).indices[:, :k]
+        columns[cut] = by_right.gather(1, by_score)
+    return columns
