@@ -1,8 +1,9 @@
 """Checkpoints: written whole or not at all, verified by checksum before they are read.
 
-A checkpoint is a folder ``checkpoints/step-00000450`` with model.safetensors, training.pt (optimizer and random
-states, read with ``weights_only``), state.json, and MANIFEST.json, which names every file's size and sha256.  It is
-written under another name, synced and renamed; the newest one is computed from what verifies.
+A checkpoint is a folder ``checkpoints/step-00000450`` with model.safetensors, optimizer.safetensors (written by the
+engine), training.pt (random states, read with ``weights_only``), state.json, and MANIFEST.json, which names every
+file's size and sha256.  It is written under another name, synced and renamed; the newest one is computed from what
+verifies.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,6 @@ class Saved:
 
     path: Path
     model: dict[str, Tensor]
-    optimizer: dict[str, Any]
     random_state: Tensor
     clock: Clock
 
@@ -55,7 +56,7 @@ def save(
     *,
     clock: Clock,
     model: dict[str, Tensor],
-    optimizer: dict[str, Any],
+    save_engine: Callable[[Path], None],
     random_state: Tensor,
     keep: int,
 ) -> Path:
@@ -72,7 +73,8 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         save_file(_unshared(model), temporary / "model.safetensors")
-        torch.save({"optimizer": optimizer, "random_state": random_state}, temporary / "training.pt")
+        save_engine(temporary)
+        torch.save({"random_state": random_state}, temporary / "training.pt")
         (temporary / "state.json").write_text(
             json.dumps({"clock": asdict(clock), "torch": torch.__version__}, indent=1), encoding="utf-8"
         )
@@ -153,9 +155,7 @@ def load(path: Path) -> Saved:
     """Read all of a verified checkpoint."""
     training = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    return Saved(
-        path, load_model_state(path), training["optimizer"], training["random_state"], Clock(**state["clock"])
-    )
+    return Saved(path, load_model_state(path), training["random_state"], Clock(**state["clock"]))
 
 
 def _unshared(state: dict[str, Tensor]) -> dict[str, Tensor]:

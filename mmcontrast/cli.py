@@ -38,7 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(parsed.call(parsed) or 0)
     except MMContrastError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from mmcontrast import comm
+
+        if not error.on_every_rank or comm.launch().rank == 0:
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -7,11 +7,20 @@ The contract of an objective: the mean over ranks of what it returns is the loss
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from mmcontrast.errors import LaunchError, MMContrastError
+
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 @dataclass(frozen=True)
@@ -24,24 +33,144 @@ class Launch:
 
 
 def launch() -> Launch:
-    """Read torchrun's variables, else SLURM's, else answer with one process."""
-    for rank, local_rank, world_size in (
-        ("RANK", "LOCAL_RANK", "WORLD_SIZE"),
-        ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
-    ):
-        if all(name in os.environ for name in (rank, local_rank, world_size)):
-            return Launch(int(os.environ[rank]), int(os.environ[local_rank]), int(os.environ[world_size]))
-    return Launch(0, 0, 1)
+    """Read torchrun's variables, else those of a SLURM job step (srun), else answer with one process.
+
+    Raises:
+        LaunchError: they are no numbers, or the rank is not below the world size.
+    """
+    environment = os.environ
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    # A batch script sees SLURM_PROCID as well; only srun, which starts one process a task, sets SLURM_STEP_ID.
+    if not all(name in environment for name in names) and "SLURM_STEP_ID" in environment:
+        names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
+    if not all(name in environment for name in names):
+        return Launch(0, 0, 1)
+    found = ", ".join(f"{name}={environment[name]}" for name in names)
+    if not all(environment[name].isdecimal() for name in names):
+        raise LaunchError(f"the launcher's variables should be whole numbers, but are {found}.")
+    who = Launch(*(int(environment[name]) for name in names))
+    if who.rank >= who.world_size:
+        raise LaunchError(f"the launcher gave a rank that is not below the world size: {found}.")
+    return who
+
+
+def device(name: str) -> torch.device:
+    """Turn a config's ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into this rank's device."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device("cuda", launch().local_rank) if name == "cuda" else torch.device(name)
+
+
+def start(where: torch.device, *, timeout_seconds: float) -> None:
+    """Join the other ranks; do nothing when joined already.
+
+    Args:
+        where: this rank's device; on cuda, tensors there travel by NCCL and those on the CPU by gloo.
+        timeout_seconds: longest wait for the other ranks, here and in every later collective.
+
+    Raises:
+        LaunchError: the ranks do not find each other, or the port is in use.
+    """
+    if dist.is_initialized():
+        return
+    who, limit = launch(), timedelta(seconds=timeout_seconds)
+    backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    if who.world_size == 1:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=limit)
+        return
+    host, port = _meeting_point()
+    try:
+        dist.init_process_group(
+            backend,
+            init_method=f"tcp://{host}:{port}",
+            rank=who.rank,
+            world_size=who.world_size,
+            timeout=limit,
+        )
+    except (dist.DistError, RuntimeError, ValueError) as error:
+        raise LaunchError(
+            f"rank {who.rank} of {who.world_size} did not meet the others at {host}:{port} within "
+            f"{timeout_seconds:g} s: {str(error).splitlines()[0]}. Were all ranks started, is MASTER_ADDR reachable "
+            "and MASTER_PORT free?"
+        ) from error
+
+
+def _meeting_point() -> tuple[str, int]:
+    """Host and port of rank 0, from MASTER_ADDR and MASTER_PORT, else derived from the SLURM job."""
+    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if host is None:
+        host = first_host(os.environ.get("SLURM_STEP_NODELIST", "localhost"))
+    if port is None:
+        # Every task computes the same port; two jobs that share a node have different ids.
+        port = str(20_000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20_000)
+    if not port.isdecimal():
+        raise LaunchError(f"MASTER_PORT should be a number, but is '{port}'.")
+    return host, int(port)
+
+
+def first_host(nodes: str) -> str:
+    """First host of SLURM's compressed list: ``gpu[03-05,9],cpu1`` -> ``gpu03``."""
+    found = re.match(r"([^\[,]+)(?:\[(\d+))?", nodes)
+    return (found[1] + (found[2] or "")) if found else "localhost"
+
+
+def stop() -> None:
+    """Leave the group of ranks, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def rank() -> int:
     """This process's number among ``world_size()``."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if dist.is_initialized() and not _ALONE.get() else 0
 
 
 def world_size() -> int:
     """Number of processes of the job."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() and not _ALONE.get() else 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let a block compute as if this rank were the only one, with no collective: the reference of many ranks."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Run a block that may fail on some ranks only: if a user's mistake shows on one, every rank raises it.
+
+    Without this the other ranks would wait, until their timeout, for one that has left.
+    """
+    mistake: MMContrastError | None = None
+    try:
+        yield
+    except MMContrastError as error:
+        mistake = error
+    if world_size() == 1:
+        if mistake is not None:
+            raise mistake
+        return
+    found: list[str | None] = [None] * world_size()
+    dist.all_gather_object(found, None if mistake is None else str(mistake))
+    # Ranks that say the same speak once.
+    messages = dict.fromkeys(message for message in found if message is not None)
+    if messages:
+        kind = MMContrastError if mistake is None else type(mistake)
+        shared = kind("\n".join(f"{_ranks(found, message)}{message}" for message in messages))
+        shared.on_every_rank = True
+        raise shared from mistake
+
+
+def _ranks(found: list[str | None], message: str) -> str:
+    ranks = [str(rank) for rank, each in enumerate(found) if each == message]
+    return "" if len(ranks) == len(found) else f"rank {', '.join(ranks)}: "
 
 
 class _GatherRows(torch.autograd.Function):

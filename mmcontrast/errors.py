@@ -9,6 +9,8 @@ from collections.abc import Iterable
 class MMContrastError(Exception):
     """A mistake of the user's: what, where, what was expected, what to do."""
 
+    on_every_rank = False  # every rank raises the same one, so that one rank says it
+
 
 class ConfigError(MMContrastError):
     """A config file, key or value that cannot be used.  Holds every problem found, one a line."""
@@ -40,6 +42,10 @@ class MissingPackage(MMContrastError):
 
 class SkipSample(MMContrastError):
     """One bad sample: counted and logged by key, never fatal by itself."""
+
+
+class LaunchError(MMContrastError):
+    """Ranks that do not find each other, or launcher variables that make no sense."""
 
 
 class Diverged(MMContrastError):

@@ -58,6 +58,7 @@ class Model(nn.Module):
         """
         super().__init__()
         self.config = config
+        self.autocast: torch.dtype | None = None  # precision of the towers' matrix products; engines set it
         self.towers = nn.ModuleDict({name: TOWERS.build(tower) for name, tower in sorted(config.towers.items())})
         self.heads = nn.ModuleDict(
             {
@@ -88,7 +89,11 @@ class Model(nn.Module):
 
     def embed(self, batch: Batch) -> Embeddings:
         """Embed each column that an objective reads, in sorted order, on its present rows alone."""
-        columns = {name: self._embed_column(name, batch.columns[name]) for name in self.needs.embeddings}
+        columns = {}
+        for name in self.needs.embeddings:
+            column = batch.columns[name]
+            with torch.autocast(column.present.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+                columns[name] = self._embed_column(name, column)
         return Embeddings(columns, batch.labels, batch.keys)
 
     def _embed_column(self, name: str, column: Column) -> Embedded:

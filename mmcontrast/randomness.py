@@ -19,6 +19,12 @@ def seed_all(seed: int, rank: int) -> None:
     torch.manual_seed(seed * 1_000_003 + rank)
 
 
+def seed_rank(seed: int, rank: int) -> None:
+    """Let ranks draw apart from here on; rank 0 goes on where it is, as one process does."""
+    if rank > 0:
+        seed_all(seed, rank)
+
+
 @dataclass(frozen=True)
 class RandomState:
     """State of torch's generators on the CPU and on one device."""

@@ -99,8 +99,6 @@ def check(run: Run) -> list[str]:
     if not run.objectives:
         problems.append("objectives: empty. A run needs at least one objective.")
     world_size = comm.launch().world_size
-    if world_size > 1 and run.engine.registry_name == Local.Config.registry_name:  # type: ignore[attr-defined]
-        problems.append(f"engine: 'local' is one process, but the launcher started {world_size}. Start one.")
     if run.data.batch_rows % world_size:
         problems.append(f"data.batch_rows: {run.data.batch_rows} rows do not divide among {world_size} ranks.")
     if problems:

@@ -13,12 +13,12 @@ from mmcontrast import checkpoint, comm
 from mmcontrast.checkpoint import Clock
 from mmcontrast.data.loader import Loader
 from mmcontrast.engines import ENGINES
-from mmcontrast.engines.base import Engine
+from mmcontrast.engines.base import Engine, Update
 from mmcontrast.errors import Diverged
 from mmcontrast.logs import Log
 from mmcontrast.model import Model
 from mmcontrast.optim import OPTIMIZERS, SCHEDULES
-from mmcontrast.randomness import seed_all
+from mmcontrast.randomness import seed_all, seed_rank
 from mmcontrast.run import Run, build_objectives, check
 from mmcontrast.run_folder import open_run_folder
 from mmcontrast.steps import STEPS
@@ -44,14 +44,17 @@ def train(run: Run) -> Trained:
         Diverged: the loss or a gradient stopped being finite; names the step and rows.
     """
     # ------------------------------------------------------------------ set up
-    arithmetic = check(run)
-    home = open_run_folder(run)
-    seed_all(run.seed, comm.rank())
+    ENGINES.get(run.engine.registry_name).start(run.engine)
+    with comm.together():
+        arithmetic = check(run)
+        home = open_run_folder(run)
+    seed_all(run.seed, 0)  # the same weights on every rank
     if run.threads is not None:
         torch.set_num_threads(run.threads)
 
     # ------------------------------------------------------------------- build
     model = Model(run.model, build_objectives(run))
+    seed_rank(run.seed, comm.rank())
     engine = ENGINES.build(run.engine, model=model, optimizer=OPTIMIZERS.build(run.optimizer))
     schedule = SCHEDULES.build(run.schedule, steps=run.steps)
     step = STEPS.build(run.step, engine=engine)
@@ -77,9 +80,9 @@ def train(run: Run) -> Trained:
             with log.timer("step"):
                 terms = step(loaded.batch.to(engine.device))
                 factor = schedule.factor(clock.step)
-                norm = engine.step(lr_factor=factor)
+                update = engine.step(lr_factor=factor)
                 model.after_step()
-            refuse_divergence(clock.step, terms, norm, loaded.batch.keys, limit=run.spike_limit)
+            refuse_divergence(clock.step, terms, update, loaded.batch.keys, limit=run.spike_limit)
             clock.step += 1
             clock.rows += len(loaded.batch) * comm.world_size()
             clock.seconds += time.perf_counter() - began
@@ -87,7 +90,7 @@ def train(run: Run) -> Trained:
                 log.say(f"skipped: {message}")
             log.tick(clock.step, len(loaded.batch) * comm.world_size())
             if log.due(clock.step):
-                rate = {"learning_rate": run.optimizer.lr * factor, "grad_norm": norm}
+                rate = {"learning_rate": run.optimizer.lr * factor, "grad_norm": update.grad_norm}
                 log.scalars(clock.step, {**global_means(terms), **rate, **sizes(run, clock), **loader.stats()})
             every = run.checkpoint.every_steps
             if every is not None and clock.step % every == 0:
@@ -120,21 +123,27 @@ def resume(home: Path, engine: Engine) -> Clock:
         return Clock()
     saved = checkpoint.load(found)
     engine.load_model_state(saved.model)
-    engine.load_optimizer_state(saved.optimizer)
+    engine.load(found)
     torch.set_rng_state(saved.random_state)
     return saved.clock
 
 
 def write(home: Path, engine: Engine, clock: Clock, *, keep: int) -> Path:
-    """Save the engine's whole state."""
-    return checkpoint.save(
-        home / "checkpoints",
-        clock=clock,
-        model=engine.model_state(),
-        optimizer=engine.optimizer_state(),
-        random_state=torch.get_rng_state(),
-        keep=keep,
-    )
+    """Save the engine's whole state from rank 0."""
+    model, path = engine.model_state(), home / "checkpoints" / checkpoint.folder_name(clock.step)
+    if comm.rank() > 0:
+        engine.save(home)  # takes part in collecting the state; rank 0 writes it
+    else:
+        checkpoint.save(
+            path.parent,
+            clock=clock,
+            model=model,
+            save_engine=engine.save,
+            random_state=torch.get_rng_state(),
+            keep=keep,
+        )
+    comm.barrier()
+    return path
 
 
 def global_means(terms: Terms) -> dict[str, float]:
@@ -143,18 +152,18 @@ def global_means(terms: Terms) -> dict[str, float]:
     return {name: float(comm.all_mean(value)) for name, value in values.items()}
 
 
-def refuse_divergence(step: int, terms: Terms, norm: float, keys: list[str], *, limit: float | None) -> None:
+def refuse_divergence(step: int, terms: Terms, update: Update, keys: list[str], *, limit: float | None) -> None:
     """Raise when the loss or the gradient norm is not finite, or the loss is over the limit.
 
     Raises:
         Diverged: names the step and the first rows of its batch.
     """
     loss = float(terms.loss.detach())
-    healthy = math.isfinite(loss) and math.isfinite(norm) and (limit is None or loss <= limit)
+    healthy = math.isfinite(loss) and (update.applied or update.rescaled) and (limit is None or loss <= limit)
     if not comm.all_true(healthy):
         raise Diverged(
-            f"step {step}: loss {loss:g}, gradient norm {norm:g}. Nothing of this step was kept; the newest "
-            f"checkpoint is from before it. First rows of its batch: {', '.join(keys[:4])}."
+            f"step {step}: loss {loss:g}, gradient norm {update.grad_norm:g}. Nothing of this step was kept; the "
+            f"newest checkpoint is from before it. First rows of its batch: {', '.join(keys[:4])}."
         )
 
 

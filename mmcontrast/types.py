@@ -187,10 +187,14 @@ class Embeddings(Mapping[str, Embedded]):
             },
         )
 
-    def grads(self, rows: int) -> list[dict[str, Tensor]]:
-        """Return the leaves' gradients, split into chunks of ``rows`` rows; zeros where nothing arrived."""
+    def grads(self, rows: int, *, scale: float = 1.0) -> list[dict[str, Tensor]]:
+        """Return the leaves' gradients, split into chunks of ``rows`` rows; zeros where nothing arrived.
+
+        Args:
+            scale: loss scale that they carry and that is divided out.
+        """
         whole = {
-            name: torch.zeros_like(column.z) if column.z.grad is None else column.z.grad
+            name: torch.zeros_like(column.z) if column.z.grad is None else column.z.grad / scale
             for name, column in self.columns.items()
         }
         total = len(self.row_keys)

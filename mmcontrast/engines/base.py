@@ -1,8 +1,10 @@
-"""What the train loop and the steps may ask of an engine."""
+"""What the train loop, the steps and the checkpoints may ask of an engine."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -11,32 +13,80 @@ from torch import Tensor
 from mmcontrast.model import Model
 
 
+@dataclass(frozen=True)
+class Update:
+    """What :meth:`Engine.step` did; the same on every rank."""
+
+    grad_norm: float  # of the gradients averaged over ranks, before clipping; not finite when they are not
+    applied: bool  # False: the gradients were not finite, so weights and optimizer are as before
+    rescaled: bool = False  # True: not applied because fp16's loss scale was too large; it is halved, nothing is wrong
+
+
 class Engine(Protocol):
-    """Owns the model's placement, precision and optimizer."""
+    """Owns the model's placement, precision, optimizer and averaging over ranks.
+
+    Every method is collective: all ranks call it, in the same order.  States are independent of the engine and of the
+    number of ranks that wrote them: whole tensors by parameter name, copied and never recomputed, so that a state goes
+    from ZeRO 3 to ddp, or from two ranks to one, bit for bit.
+    """
 
     device: torch.device
     model: Model
+
+    @staticmethod
+    def start(config: Any) -> None:
+        """Join the other ranks, before anything else is done; ``config`` is the engine's.
+
+        Raises:
+            LaunchError: the launcher's ranks do not fit the engine, or do not find each other.
+            MissingPackage: the engine needs a package that is not installed.
+        """
+
+    @property
+    def loss_scale(self) -> float:
+        """Factor that :meth:`backward` puts on a loss, hence on every gradient until :meth:`step`; 1 but in fp16."""
 
     def __call__(self, what: Literal["embed", "loss"], value: Any) -> Any:
         """Run the model's forward: the one entry, so that wrappers and hooks always see it."""
 
     def one_update(self) -> AbstractContextManager[None]:
-        """Any number of :meth:`backward` calls inside become one reduction."""
+        """Any number of :meth:`backward` calls inside become one reduction; :meth:`step` comes after it."""
 
-    def backward(self, loss: Tensor) -> None:
-        """Accumulate gradients."""
+    def backward(self, loss: Tensor, *, last: bool = True) -> None:
+        """Accumulate gradients.
 
-    def step(self, *, lr_factor: float) -> float:
-        """Clip, update, zero the gradients; return the gradient norm before clipping."""
+        Args:
+            last: no further backward follows in this update, so that averaging may overlap it.
+        """
+
+    def step(self, *, lr_factor: float) -> Update:
+        """Clip, update, zero the gradients."""
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The averaged gradient of each trainable parameter, between :meth:`one_update` and :meth:`step`."""
 
     def model_state(self) -> dict[str, Tensor]:
-        """Every parameter and buffer, whole, on the CPU."""
+        """Every parameter and buffer, whole, as copies on the CPU; on rank 0, and empty elsewhere."""
 
     def load_model_state(self, state: dict[str, Tensor]) -> None:
-        """Put a :meth:`model_state` back."""
+        """Put a :meth:`model_state` back; every rank brings all of it."""
 
-    def optimizer_state(self) -> dict[str, Any]:
-        """The optimizer's state, of plain containers and tensors."""
+    def training_state(self) -> dict[str, Tensor]:
+        """Optimizer slots ``SLOT/PARAMETER`` and the loss scale, as copies on the CPU of rank 0; empty elsewhere."""
 
-    def load_optimizer_state(self, state: dict[str, Any]) -> None:
-        """Put an :meth:`optimizer_state` back."""
+    def load_training_state(self, state: dict[str, Tensor]) -> None:
+        """Put a :meth:`training_state` back; every rank brings all of it."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything but :meth:`model_state` into an existing folder that all ranks see; rank 0 writes.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+
+    def load(self, folder: Path) -> None:
+        """Read back what any engine's :meth:`save` wrote, on any number of ranks.
+
+        Raises:
+            CheckpointError: a file is missing or belongs to other parameters.
+        """

@@ -46,9 +46,10 @@ class GradCache:
                     seen.append((state, engine("embed", chunk)))
             leaves = Embeddings.join([embeddings for _, embeddings in seen]).as_leaves()
             terms = engine("loss", leaves)
-            engine.backward(terms.loss)
-            for chunk, (state, _), grads in zip(chunks, seen, leaves.grads(rows), strict=True):
+            engine.backward(terms.loss, last=False)
+            grads = leaves.grads(rows, scale=engine.loss_scale)
+            for number, (chunk, (state, _), grad) in enumerate(zip(chunks, seen, grads, strict=True), start=1):
                 with state.replayed():
                     again = engine("embed", chunk)
-                engine.backward(again.dot(grads))
+                engine.backward(again.dot(grad), last=number == len(chunks))
         return terms

@@ -51,7 +51,7 @@ def test_gradcache_has_the_gradients_of_plain_with_dropout_on(name: str) -> None
         config = step.Config() if step is Plain else step.Config(chunk_rows=len(batch))
         terms = step(config, engine=engine)(batch)
         results.append((float(terms.loss.detach()), tiny.gradients(built)))
-    assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6, abs=1e-6)
     assert_same(results[0][1], results[1][1])
 
 
@@ -62,7 +62,7 @@ def test_gradcache_in_chunks_has_the_gradients_of_plain(name: str, rows: int) ->
     loss, expected = run(built, batch)
     built.zero_grad()
     terms = GradCache(GradCache.Config(chunk_rows=rows), engine=tiny.engine(built))(batch)
-    assert float(terms.loss.detach()) == pytest.approx(loss, abs=1e-6)
+    assert float(terms.loss.detach()) == pytest.approx(loss, rel=1e-6, abs=1e-6)
     assert_same(expected, tiny.gradients(built))
 
 
@@ -80,7 +80,7 @@ def test_rows_with_nothing_present_change_nothing(name: str) -> None:
     )
     loss, expected = run(built, batch)
     other_loss, other = run(built, longer)
-    assert loss == pytest.approx(other_loss, abs=1e-6)
+    assert loss == pytest.approx(other_loss, rel=1e-6, abs=1e-6)
     assert_same(expected, other)
 
 

@@ -1,0 +1,98 @@
+"""Launchers, the meeting of ranks, and mistakes that only one rank can see."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmcontrast import comm
+from mmcontrast.errors import ConfigError, LaunchError, MMContrastError
+from tests.dist.pool import on_ranks
+
+TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}
+SLURM = {"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8"}
+
+
+def variables(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name in (*TORCHRUN, *SLURM, "SLURM_STEP_ID", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_ranks_come_from_torchrun_or_srun_and_not_from_a_batch_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    for values, expected in (
+        ({}, comm.Launch(0, 0, 1)),
+        (TORCHRUN, comm.Launch(1, 1, 4)),
+        (SLURM | {"SLURM_STEP_ID": "0"}, comm.Launch(3, 1, 8)),
+        (SLURM, comm.Launch(0, 0, 1)),
+        (SLURM | {"SLURM_STEP_ID": "0"} | TORCHRUN, comm.Launch(1, 1, 4)),
+    ):
+        variables(monkeypatch, values)
+        assert comm.launch() == expected
+
+
+@pytest.mark.parametrize("broken", [{"RANK": "4"}, {"RANK": "first"}])
+def test_impossible_launcher_variables_are_refused(monkeypatch: pytest.MonkeyPatch, broken: dict[str, str]) -> None:
+    variables(monkeypatch, TORCHRUN | broken)
+    with pytest.raises(LaunchError, match=f"RANK={broken['RANK']}"):
+        comm.launch()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "host"), [("n1", "n1"), ("n[1-2]", "n1"), ("gpu-[003-005,9],cpu1", "gpu-003"), ("a,b", "a")]
+)
+def test_the_first_host_of_a_slurm_list(nodes: str, host: str) -> None:
+    assert comm.first_host(nodes) == host
+
+
+def test_a_missing_rank_is_one_error_within_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    variables(monkeypatch, {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                            "MASTER_PORT": str(port)})  # fmt: skip
+    with pytest.raises(LaunchError, match=r"rank 0 of 2 did not meet the others at 127\.0\.0\.1"):
+        comm.start(torch.device("cpu"), timeout_seconds=2)
+
+
+def test_a_port_in_use_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        variables(monkeypatch, {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                                "MASTER_PORT": str(taken.getsockname()[1])})  # fmt: skip
+        with pytest.raises(LaunchError, match="MASTER_PORT free"):
+            comm.start(torch.device("cpu"), timeout_seconds=2)
+
+
+def one_rank_fails() -> list[str]:
+    seen = []
+    for failing in ((1,), (0, 1), ()):
+        try:
+            with comm.together():
+                if comm.rank() in failing:
+                    raise ConfigError("no shards here")
+            seen.append("fine")
+        except MMContrastError as error:
+            assert error.on_every_rank
+            seen.append(str(error))
+    return seen
+
+
+def test_a_mistake_on_one_rank_ends_all_of_them(tmp_path: Path) -> None:
+    for seen in on_ranks(one_rank_fails, 2, tmp_path):
+        assert seen == ["rank 1: no shards here", "no shards here", "fine"]
+
+
+def alone() -> list[int]:
+    with comm.alone():
+        inside = [comm.rank(), comm.world_size(), len(comm.gather(torch.ones(3)))]
+    return [*inside, comm.rank(), comm.world_size(), len(comm.gather(torch.ones(3)))]
+
+
+def test_alone_a_rank_is_the_only_one(tmp_path: Path) -> None:
+    assert on_ranks(alone, 2, tmp_path) == [[0, 1, 3, 0, 2, 6], [0, 1, 3, 1, 2, 6]]
