@@ -12,7 +12,7 @@ from mmcontrast.geometry import GEOMETRIES
 from mmcontrast.geometry.sphere import Sphere
 from mmcontrast.heads import HEADS
 from mmcontrast.heads.linear import Linear
-from mmcontrast.objectives.base import Objective
+from mmcontrast.objectives.base import Objective, Spaces
 from mmcontrast.specs import InputSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.types import Batch, Column, Embedded, Embeddings, Needs, Terms, Values, map_values
@@ -68,6 +68,11 @@ class Model(nn.Module):
         )
         self.geometry = GEOMETRIES.build(config.geometry)
         self.objectives = nn.ModuleDict(objectives or {})
+        towers: dict[str, Any] = dict(self.towers.items())
+        spaces = Spaces(config.dim, {name: tower.width for name, tower in towers.items()})
+        for objective in self.objectives.values():
+            assert isinstance(objective, Objective)
+            objective.attach(spaces)
 
     @property
     def needs(self) -> Needs:

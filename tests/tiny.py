@@ -16,6 +16,7 @@ from mmcontrast.towers.small_audio_cnn import SmallAudioCNN
 from mmcontrast.towers.small_resnet import SmallResNet
 from mmcontrast.towers.text_transformer import TextTransformer
 from mmcontrast.types import Batch, Column
+from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES
 
 MEL = LogMelConfig(sample_rate_hz=8000, fft_samples=256, window_samples=256, hop_samples=128, mels=16, high_hz=4000.0)
 TOWERS = {
@@ -25,24 +26,19 @@ TOWERS = {
     ),
     "text": TextTransformer.Config(width=16, layers=1, heads=2, buckets=64, context_length=16, dropout=0.1),
 }
-# One working config for every registered objective; a name without one fails the contract tests.
-OBJECTIVE_EXAMPLES: dict[str, Any] = {
-    "infonce": OBJECTIVES.get("infonce").Config(
-        pairs=(("image", "text"), ("audio", "text"), ("image", "audio")), group="group"
-    ),
-    "siglip": OBJECTIVES.get("siglip").Config(group="group"),
-}
+# Columns that a source derives: another view, a made negative, a mined one.
+DERIVED = ("image.mined", "image.view2", "text.swapped", "text.view2")
 
 
 def model(objective: str = "infonce", *, seed: int = 0) -> Model:
-    """A model of three tiny towers with one objective."""
+    """A model of three tiny towers with one objective, by a key of OBJECTIVE_EXAMPLES."""
     torch.manual_seed(seed)
     config = ModelConfig(dim=8, towers=TOWERS)
     return Model(config, {"main": OBJECTIVES.build(OBJECTIVE_EXAMPLES[objective])})
 
 
 def batch(rows: int = 12, *, seed: int = 0, present: float = 0.7) -> Batch:
-    """A random batch with missing cells."""
+    """A random batch with missing cells, with made columns beside the three modalities, and with labels."""
     generator = torch.Generator().manual_seed(seed)
     values = {
         "image": torch.randint(0, 256, (rows, 3, 16, 16), generator=generator, dtype=torch.uint8),
@@ -53,8 +49,19 @@ def batch(rows: int = 12, *, seed: int = 0, present: float = 0.7) -> Batch:
     for name, value in values.items():
         here = torch.rand(rows, generator=generator) < present
         columns[name] = Column.of(name, value, here)
-    group = torch.randint(-1, 4, (rows,), generator=generator)
-    return Batch(columns, {"group": group}, [f"tiny/{row}" for row in range(rows)])
+    labels = {"group": torch.randint(-1, 4, (rows,), generator=generator)}
+    for name in DERIVED:
+        modality = name.partition(".")[0]
+        if modality == "image":
+            value = torch.randint(0, 256, (rows, 3, 16, 16), generator=generator, dtype=torch.uint8)
+        else:
+            value = torch.randint(1, 2**31 - 1, (rows, 6), generator=generator)
+        here = columns[modality].present & (torch.rand(rows, generator=generator) < 0.5 + present / 2)
+        columns[name] = Column.of(modality, value, here)
+    labels["relevance"] = 3 * torch.rand(rows, generator=generator)
+    labels["score1"], labels["score2"] = torch.rand(2, rows, generator=generator)
+    labels["nouns"] = torch.randint(-1, 7, (rows, 3), generator=generator)
+    return Batch(columns, labels, [f"tiny/{row}" for row in range(rows)])
 
 
 def engine(built: Model, **fields: Any) -> Any:

@@ -6,6 +6,8 @@ Letters: B rows on this rank, G rows on all ranks, K keys.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +19,14 @@ from mmcontrast import comm
 from mmcontrast.types import Embeddings, Needs, Terms
 
 MAX_LOGIT_SCALE = math.log(100.0)  # Radford et al. 2021, section 2.5: logits are scaled by at most 100
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """Sizes of the model that an objective's own weights depend on."""
+
+    dim: int  # width of the shared embedding
+    widths: Mapping[str, int]  # modality -> width of its tower's pooled features and tokens
 
 
 class Objective(nn.Module):
@@ -36,6 +46,9 @@ class Objective(nn.Module):
     def needs(self) -> Needs:
         """Columns and labels that ``forward`` reads."""
         raise NotImplementedError
+
+    def attach(self, spaces: Spaces) -> None:
+        """Build weights and buffers whose size depends on the model; called once, before the optimizer exists."""
 
     def forward(self, emb: Embeddings) -> Terms:
         """Return the loss of this rank's share of the batch."""

@@ -14,8 +14,9 @@ from mmcontrast.steps.gradcache import GradCache
 from mmcontrast.steps.plain import Plain
 from mmcontrast.types import Batch, Column, Embedded, Embeddings, Needs
 from tests import tiny
+from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES
 
-NAMES = OBJECTIVES.names()
+NAMES = list(OBJECTIVE_EXAMPLES)
 
 
 def run(built: Any, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
@@ -32,11 +33,12 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor],
         torch.testing.assert_close(second[name], value, atol=tolerance * max(largest, 1.0), rtol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OBJECTIVES.names())
 def test_every_objective_has_an_example_a_weight_and_a_source(name: str) -> None:
-    assert name in tiny.OBJECTIVE_EXAMPLES, f"add '{name}' to tests/tiny.py"
-    assert hasattr(tiny.OBJECTIVE_EXAMPLES[name], "weight")
+    assert name in OBJECTIVE_EXAMPLES, f"add '{name}' to tests/contracts/objective_examples.py"
+    assert hasattr(OBJECTIVE_EXAMPLES[name], "weight")
     assert "Source:" in OBJECTIVES.get(name).__doc__
+    assert "Needs:" in OBJECTIVES.get(name).__doc__
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,7 +111,7 @@ def test_the_order_of_rows_does_not_matter(name: str) -> None:
     )
     loss, expected = run(built, batch)
     other_loss, other = run(built, shuffled)
-    assert loss == pytest.approx(other_loss, abs=1e-5)
+    assert loss == pytest.approx(other_loss, abs=1e-5, rel=1e-5)
     assert_same(expected, other, tolerance=1e-5)
 
 
@@ -134,17 +136,15 @@ def test_towers_in_bfloat16_give_a_finite_loss_in_float32(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_needs_are_all_that_is_read(name: str) -> None:
-    objective = OBJECTIVES.build(tiny.OBJECTIVE_EXAMPLES[name])
-    needs = objective.needs()
-    z = torch.nn.functional.normalize(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
-    columns = {column: Embedded(z, torch.ones(4, dtype=torch.bool)) for column in needs.embeddings}
-    labels = {label: torch.arange(4) for label in needs.labels}
-    emb = Embeddings(columns, labels, ["a", "b", "c", "d"])
+    built = tiny.model(name).eval()
+    objective, needs = built.objectives["main"], built.needs
+    emb = built("embed", tiny.batch(present=1.0))
     assert torch.isfinite(objective(emb.limited(needs)).loss)
-    for column in needs.embeddings:
-        fewer = replace(needs, embeddings=tuple(each for each in needs.embeddings if each != column))
-        with pytest.raises(NeedsError):
-            objective(emb.limited(fewer))
+    for field in ("embeddings", "labels"):
+        for each in getattr(needs, field):
+            fewer = replace(needs, **{field: tuple(other for other in getattr(needs, field) if other != each)})
+            with pytest.raises(NeedsError):
+                objective(emb.limited(fewer))
 
 
 def test_reading_something_undeclared_raises() -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from mmcontrast import comm
-from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.steps.gradcache import GradCache
 from mmcontrast.types import Batch, Column
 from tests import tiny
+from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES
 from tests.dist.pool import on_ranks
 
 ROWS = 12
@@ -40,12 +39,32 @@ def share(name: str, chunk_rows: int | None) -> dict[str, Any]:
     return {"loss": loss.detach(), "gradients": tiny.gradients(built)}
 
 
-@pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("chunk_rows", [None, 2])
-@pytest.mark.parametrize("name", OBJECTIVES.names())
-def test_ranks_agree_with_one_process(name: str, chunk_rows: int | None, world_size: int, tmp_path: Path) -> None:
+def all_shares(names: list[str], chunks: list[int | None]) -> dict[str, dict[str, Any]]:
+    """This rank's shares of every objective and chunking: one start of processes for all of them."""
+    return {f"{name}/{chunk_rows}": share(name, chunk_rows) for name in names for chunk_rows in chunks}
+
+
+CHUNKS = [None, 2]
+
+
+@pytest.fixture(scope="module")
+def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:
+    return on_ranks(all_shares, 2, tmp_path_factory.mktemp("two"), list(OBJECTIVE_EXAMPLES), CHUNKS)
+
+
+@pytest.fixture(scope="module")
+def on_four_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:
+    return on_ranks(all_shares, 4, tmp_path_factory.mktemp("four"), list(OBJECTIVE_EXAMPLES), CHUNKS)
+
+
+@pytest.mark.parametrize("ranks", ["on_two_ranks", pytest.param("on_four_ranks", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chunk_rows", CHUNKS)
+@pytest.mark.parametrize("name", OBJECTIVE_EXAMPLES)
+def test_ranks_agree_with_one_process(
+    name: str, chunk_rows: int | None, ranks: str, request: pytest.FixtureRequest
+) -> None:
+    parts = [part[f"{name}/{chunk_rows}"] for part in request.getfixturevalue(ranks)]
     whole = share(name, None)
-    parts = on_ranks(share, world_size, tmp_path, name, chunk_rows)
     # The contract: the mean over ranks is the loss of the global batch, and so for gradients.
     loss = torch.stack([part["loss"] for part in parts]).mean()
     torch.testing.assert_close(loss, whole["loss"], atol=1e-6, rtol=1e-6)

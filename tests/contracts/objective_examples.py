@@ -1,0 +1,61 @@
+"""Working configs of every registered objective; a name without one fails the contract tests.
+
+A key is a registered name, or a name and a variant: ``supcon:balanced``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmcontrast.objectives import OBJECTIVES
+
+VIEWS = ("image", "image.view2")
+
+
+def _of(name: str, **fields: Any) -> Any:
+    return OBJECTIVES.get(name).Config(**fields)
+
+
+OBJECTIVE_EXAMPLES: dict[str, Any] = {
+    "infonce": _of("infonce", pairs=(("image", "text"), ("audio", "text"), ("image", "audio")), group="group"),
+    "siglip": _of("siglip", group="group"),
+    "alignment_uniformity": _of("alignment_uniformity", across=0.5),
+    "barlow_twins": _of("barlow_twins"),
+    "catlip": _of("catlip", classes=7),
+    "cyclip": _of("cyclip"),
+    "dclr": _of("dclr", noise=5, threshold=0.5, temperature=0.2),
+    "debiased": _of("debiased", group="group"),
+    "debiased:hard": _of("debiased", hardness=0.5, prior=0.2, within=True),
+    "decoupled": _of("decoupled", pair=("audio", "text"), group="group"),
+    "decoupled:weighted": _of("decoupled", positives="mises_fisher", within=True),
+    "diht": _of("diht", alpha=0.9, beta=0.5, group="group"),
+    "energy_hinge": _of("energy_hinge", group="group"),
+    "focal": _of("focal", group="group"),
+    "listwise": _of("listwise"),
+    "macl": _of("macl", group="group"),
+    "macl:within": _of("macl", within=True, threshold=0.2),
+    "margin": _of("margin", group="group"),
+    "margin:sum": _of("margin", negatives="sum"),
+    "matryoshka": _of("matryoshka", objective=_of("infonce"), widths=(3, 8)),
+    "mined_negatives": _of(
+        "mined_negatives", negatives=("image.mined", "image.view2"), scores=("score1", "score2"), group="group"
+    ),
+    "negclip": _of("negclip", first_negatives="image.mined", group="group"),
+    "passage_centric": _of("passage_centric", negative="image.mined", alpha=0.4, group="group"),
+    "poly_view": _of("poly_view"),
+    "poly_view:arithmetic": _of("poly_view", kind="arithmetic", columns=("text", "image", "audio")),
+    "poly_view:sufficient": _of("poly_view", kind="sufficient"),
+    "ranking_contrast": _of("ranking_contrast", weights="relative", group="group"),
+    "simclr": _of("simclr", group="group"),
+    "simcse": _of("simcse", negative="text.swapped"),
+    "supcon": _of("supcon"),
+    "supcon:balanced": _of("supcon", columns=("image", "image.view2", "text"), keys="all", balanced=True),
+    "vicreg": _of("vicreg"),
+    "von_neumann_entropy": _of("von_neumann_entropy"),
+    "whitening": _of("whitening", groups=2),
+}
+
+
+def registered_name(example: str) -> str:
+    """The name before a variant."""
+    return example.partition(":")[0]
