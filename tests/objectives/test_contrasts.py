@@ -18,7 +18,7 @@ Row = Callable[[Cells, float, list[float], float], float]  # cells, positive log
 
 
 def loss_of(name: str, emb: Embeddings, **fields: Any) -> float:
-    return float(OBJECTIVES.get(name)(OBJECTIVES.get(name).Config(**fields))(emb).loss)
+    return float(OBJECTIVES.get(name)(OBJECTIVES.get(name).Config(**fields))(emb).loss.detach())
 
 
 def by_loops(cells: Cells, scale: float, row: Row, *, within: bool = False) -> float:

@@ -15,7 +15,7 @@ VIEWS = ("image", "image.view2")
 
 
 def loss_of(name: str, emb: Embeddings, **fields: Any) -> float:
-    return float(OBJECTIVES.get(name)(OBJECTIVES.get(name).Config(**fields))(emb).loss)
+    return float(OBJECTIVES.get(name)(OBJECTIVES.get(name).Config(**fields))(emb).loss.detach())
 
 
 def lightly_cases() -> dict[str, Any]:
