@@ -229,6 +229,35 @@ def row_mean(values: Tensor, weight: Tensor) -> Tensor:
     return world_size() * (values * weight).sum() / total
 
 
+class Passing:
+    """Tensors on their way round the ring of ranks."""
+
+    def __init__(self, requests: list[dist.Work], sent: list[Tensor], arriving: list[Tensor]) -> None:
+        self._requests, self._arriving = requests, arriving
+        self._sent = sent  # must live until they are sent
+
+    def wait(self) -> list[Tensor]:
+        """Return what the rank before this one sent."""
+        for request in self._requests:
+            request.wait()
+        return self._arriving
+
+
+def pass_on(tensors: list[Tensor]) -> Passing:
+    """Send tensors to the next rank and begin to receive as many of the same shapes from the one before; no gradient.
+
+    The tensors must not change until :meth:`Passing.wait` returns.  Needs two ranks or more.
+    """
+    following, previous = (rank() + 1) % world_size(), (rank() - 1) % world_size()
+    sent = [tensor.contiguous() for tensor in tensors]
+    arriving = [torch.empty_like(tensor) for tensor in sent]
+    operations = []
+    for outgoing, incoming in zip(sent, arriving, strict=True):
+        operations.append(dist.P2POp(dist.isend, outgoing, following))
+        operations.append(dist.P2POp(dist.irecv, incoming, previous))
+    return Passing(dist.batch_isend_irecv(operations), sent, arriving)
+
+
 def all_true(flag: bool) -> bool:
     """True when every rank says so."""
     if world_size() == 1:

@@ -12,6 +12,9 @@ from mmcontrast import comm
 from mmcontrast.config import NonNegative, Positive, config
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import LogitScale, Objective, masked_cross_entropy, own_columns
+from mmcontrast.tiles.logsumexp import logsumexp
+from mmcontrast.tiles.tiling import TilesConfig, apart, other_groups
+from mmcontrast.tiles.walk import Side
 from mmcontrast.types import Embedded, Embeddings, Needs, Terms
 
 
@@ -42,6 +45,7 @@ class InfoNCE(Objective):
         label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
         weight: NonNegative = 1.0  # factor of this objective in the run's loss
         group: str | None = None  # label whose equal values are never negatives of each other; -1 is no group
+        tiles: TilesConfig = TilesConfig()  # how a large batch's logits are cut, so that they are never whole
 
         def __post_init__(self) -> None:
             if not self.pairs or any(a == b for a, b in self.pairs) or len(set(self.pairs)) < len(self.pairs):
@@ -80,8 +84,29 @@ class InfoNCE(Objective):
 
     def _pair_loss(self, a: Embedded, b: Embedded, scale: Tensor, group: Tensor | None) -> Tensor:
         both = a.present & b.present
-        rows = (self._direction(a, b, scale, group) + self._direction(b, a, scale, group)) / 2
+        if self.config.tiles.apply_to(len(a.z)):
+            rows = self._in_tiles(a, b, scale, group)
+        else:
+            rows = (self._direction(a, b, scale, group) + self._direction(b, a, scale, group)) / 2
         return comm.row_mean(rows, both.float())
+
+    def _in_tiles(self, a: Embedded, b: Embedded, scale: Tensor, group: Tensor | None) -> Tensor:
+        """Both directions at once: (B,) their mean, which counts where a and b are present."""
+        labels = {} if group is None else {"group": apart(group)}
+        smoothing = self.config.label_smoothing
+        sums = logsumexp(
+            Side(a.z, a.present, labels),
+            Side(b.z, b.present, labels),
+            scale,
+            tiling=self.config.tiles,
+            bias=None if group is None else other_groups,
+            means=smoothing > 0,
+        )
+        normalizers = (sums.rows + sums.columns) / 2
+        if smoothing == 0.0:
+            return normalizers - sums.own
+        # Smoothed targets: 1 - smoothing on the right key, the rest spread over all allowed ones.
+        return normalizers - (1 - smoothing) * sums.own - smoothing * (sums.row_means + sums.column_means) / 2
 
     def _direction(self, query: Embedded, key: Embedded, scale: Tensor, group: Tensor | None) -> Tensor:
         keys = comm.gather(key.z)  # (G, D)
