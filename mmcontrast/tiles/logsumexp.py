@@ -29,7 +29,7 @@ from torch.autograd.function import once_differentiable
 
 from mmcontrast import comm
 from mmcontrast.tiles import online
-from mmcontrast.tiles.means import Means, add_dlogits, allowed, mean
+from mmcontrast.tiles.means import Means, allowed, mean
 from mmcontrast.tiles.tiling import Bias, TilesConfig
 from mmcontrast.tiles.walk import Side, Tile, Walk, row_dot
 
@@ -58,7 +58,7 @@ class LogSumExp:
 def logsumexp(
     queries: Side,
     keys: Side,
-    scale: Float[Tensor, "1"],
+    scale: Float[Tensor, 1],
     *,
     tiling: TilesConfig,
     bias: Bias | None = None,
@@ -110,27 +110,10 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx, drows: Tensor, dcolumns: Tensor, down: Tensor, drow_means: Tensor, dcolumn_means: Tensor):  # type: ignore[no-untyped-def]
         queries, keys, scale, rows, columns = ctx.saved_tensors
         walk = Walk(queries, keys, scale, *ctx.rest)
+        at_rows, at_columns = _gradients_at_sums(ctx, rows, columns, drows, dcolumns, drow_means, dcolumn_means)
         dqueries, sums = torch.zeros_like(queries), [torch.zeros_like(keys)]
-        if ctx.shift is None:
-            more = [columns, dcolumns]
-        else:
-            row_factor = drows * (ctx.shift - rows).exp()
-            more = [dcolumns * (ctx.shift - columns).exp()]
-        if ctx.counts is not None:
-            by_row = drow_means / ctx.counts[0].clamp_min(1.0)
-            more.append(dcolumn_means / ctx.counts[1].clamp_min(1.0))
-        for tile in walk.tiles(sums, *more):
-            exponentials = ctx.kept.get(tile)
-            logits = tile.logits() if exponentials is None else None
-            counted = None if ctx.counts is None else allowed(logits)
-            if ctx.shift is None:
-                dlogits = online.dlogits(tile, logits, rows, drows)
-            else:
-                if exponentials is None:
-                    exponentials = _exponentials(logits, ctx.shift)
-                dlogits = _dlogits(tile, exponentials, row_factor)
-            if counted is not None:
-                add_dlogits(dlogits, tile, counted, by_row, tile.more[-1])
+        for tile in walk.tiles(sums, *at_columns):
+            dlogits = _dlogits(tile, at_rows, ctx.shift, ctx.kept, means=ctx.counts is not None)
             dqueries[tile.at].addmm_(dlogits, tile.keys)
             sums[0][tile.to].addmm_(dlogits.T, tile.scaled)
         # l = s q.k + bias, so the sum of dl_ij q_i.k_j over a rank's queries needs nothing but dl k.
@@ -197,6 +180,36 @@ def _exponentials(logits: Tensor, shift: float) -> Tensor:
     return (logits.sub_(shift) if shift else logits).exp_()
 
 
-def _dlogits(tile: Tile, exponentials: Tensor, row_factor: Tensor) -> Tensor:
-    factors = torch.outer(row_factor[tile.at], tile.key_weight).addr_(tile.query_weight, tile.more[0])
-    return torch.mul(exponentials, factors, out=tile.memory)
+def _gradients_at_sums(  # type: ignore[no-untyped-def]
+    ctx, rows: Tensor, columns: Tensor, drows: Tensor, dcolumns: Tensor, drow_means: Tensor, dcolumn_means: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What the gradient at a logit needs of its row, and of its column; the latter travels with the keys."""
+    if ctx.shift is None:
+        at_rows, at_columns = [rows, drows], [columns, dcolumns]
+    else:
+        at_rows = [drows * (ctx.shift - rows).exp()]
+        at_columns = [dcolumns * (ctx.shift - columns).exp()]
+    if ctx.counts is not None:
+        at_rows.append(drow_means / ctx.counts[0].clamp_min(1.0))
+        at_columns.append(dcolumn_means / ctx.counts[1].clamp_min(1.0))
+    return at_rows, at_columns
+
+
+def _dlogits(tile: Tile, at_rows: list[Tensor], shift: float | None, kept: _Kept, *, means: bool) -> Tensor:
+    exponentials = kept.get(tile)
+    if exponentials is not None:
+        return torch.mul(exponentials, _factors(tile, at_rows[0], tile.more[0]), out=tile.memory)
+    logits = tile.logits()
+    counted = allowed(logits) if means else None
+    if shift is None:
+        dlogits = online.dlogits(tile, logits, *at_rows[:2])
+    else:
+        dlogits = _exponentials(logits, shift).mul_(_factors(tile, at_rows[0], tile.more[0]))
+    if counted is not None:
+        dlogits.addcmul_(counted, _factors(tile, at_rows[-1], tile.more[-1]))
+    return dlogits
+
+
+def _factors(tile: Tile, by_row: Tensor, by_column: Tensor) -> Tensor:
+    """by_row_i + by_column_j, each where the other side is present: (R, C)."""
+    return torch.outer(by_row[tile.at], tile.key_weight).addr_(tile.query_weight, by_column)

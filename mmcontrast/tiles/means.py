@@ -37,9 +37,3 @@ def mean(sums: list[Tensor]) -> Tensor:
 def allowed(logits: Float[Tensor, "R C"]) -> Float[Tensor, "R C"]:
     """1 where a pair is allowed, 0 where a bias forbade it."""
     return (logits > -torch.inf).to(logits.dtype)
-
-
-def add_dlogits(dlogits: Tensor, tile: Tile, counted: Tensor, by_row: Tensor, by_column: Tensor) -> None:
-    """Add the gradient of the means, given that at each row's and each of the tile's columns' sum of logits."""
-    factors = torch.outer(by_row[tile.at], tile.key_weight).addr_(tile.query_weight, by_column)
-    dlogits.addcmul_(counted, factors)

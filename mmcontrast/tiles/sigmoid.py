@@ -31,8 +31,8 @@ SOFTPLUS_LINEAR_FROM = 40.0  # softplus(x) is x there, in float64 too
 def sigmoid_sum(
     queries: Side,
     keys: Side,
-    scale: Float[Tensor, "1"],
-    offset: Float[Tensor, "1"],
+    scale: Float[Tensor, 1],
+    offset: Float[Tensor, 1],
     *,
     tiling: TilesConfig,
     bias: Bias | None = None,

@@ -41,7 +41,7 @@ class Walk:
 
     queries: Float[Tensor, "B D"]
     keys: Float[Tensor, "K D"]
-    scale: Float[Tensor, "1"]
+    scale: Float[Tensor, 1]
     query_weight: Float[Tensor, " B"]
     key_weight: Float[Tensor, " K"]
     query_fields: dict[str, Tensor]

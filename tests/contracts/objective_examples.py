@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from mmcontrast.objectives import OBJECTIVES
+from mmcontrast.tiles.tiling import TilesConfig
 
 VIEWS = ("image", "image.view2")
+TILES = TilesConfig(from_rows=0, rows=3, columns=2)
 
 
 def _of(name: str, **fields: Any) -> Any:
@@ -18,7 +20,9 @@ def _of(name: str, **fields: Any) -> Any:
 
 OBJECTIVE_EXAMPLES: dict[str, Any] = {
     "infonce": _of("infonce", pairs=(("image", "text"), ("audio", "text"), ("image", "audio")), group="group"),
+    "infonce:tiles": _of("infonce", pairs=(("image", "text"), ("audio", "text")), group="group", tiles=TILES),
     "siglip": _of("siglip", group="group"),
+    "siglip:tiles": _of("siglip", group="group", tiles=TILES),
     "alignment_uniformity": _of("alignment_uniformity", across=0.5),
     "barlow_twins": _of("barlow_twins"),
     "catlip": _of("catlip", classes=7),
