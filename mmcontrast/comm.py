@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -265,6 +266,15 @@ def all_true(flag: bool) -> bool:
     verdict = torch.tensor([1 if flag else 0])
     dist.all_reduce(verdict, op=dist.ReduceOp.MIN)
     return bool(verdict.item())
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Every rank's value, in rank order, on every rank; values may differ in size."""
+    if world_size() == 1:
+        return [value]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, value)
+    return found
 
 
 def barrier() -> None:

@@ -32,6 +32,10 @@ class CheckpointError(MMContrastError):
     """A checkpoint that is missing, damaged, or made by another config."""
 
 
+class MissingData(MMContrastError):
+    """Files of an evaluation that are not there, or hold no rows."""
+
+
 class MetricError(MMContrastError):
     """Scores, embeddings or labels that no metric can be made of: NaN, wrong sizes, nothing to be right about."""
 

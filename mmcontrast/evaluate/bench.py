@@ -1,20 +1,27 @@
-"""Rows of a source, decoded, and their embeddings, computed once for all evaluators of a suite."""
+"""Rows of a source and their embeddings, computed once for all evaluators of a suite, each rank its share."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from mmcontrast import comm
 from mmcontrast.data.decode import decode_audio, decode_image
-from mmcontrast.data.shards import RawRow, ShardSet, open_shards
-from mmcontrast.errors import ConfigError, SkipSample, did_you_mean
+from mmcontrast.errors import ConfigError, MetricError, SkipSample, did_you_mean
 from mmcontrast.evaluate.base import Encoder, Shown
+from mmcontrast.evaluate.cache import EmbeddingCache
+from mmcontrast.evaluate.collection import Collection, located, open_collection
 
 MediaKey = tuple[str, tuple[tuple[str, str], ...], str]
+BLOCK_ROWS = 128  # rows encoded together; the same on any number of ranks, so that numbers are the same too
+AHEAD = 2  # blocks decoded while one is encoded
 
 
 @dataclass(frozen=True)
@@ -23,29 +30,28 @@ class Item:
 
     position: int  # in the source
     key: str  # of the row, without set and shard
-    info: dict[str, Any]  # its JSON member
+    info: dict[str, Any]  # its fields
 
 
 class Rows:
     """The rows of a source that pass a filter and whose media decode; the others are named in ``missing``."""
 
     def __init__(self, source: str, where: dict[str, str]) -> None:
-        """Read the rows' JSON members.
+        """Read the rows' fields.
 
         Raises:
-            ShardError: the source is missing or damaged.
+            MissingData, ShardError: the source is missing or damaged.
             ConfigError: the filter names a field that no row has, or nothing passes it.
         """
         self.source = source
-        self.shards: ShardSet = open_shards(source)
+        self.collection: Collection = open_collection(source)
         self.items: list[Item] = []
         self.missing: list[str] = []
         seen: dict[str, set[str]] = {name: set() for name in where}
         fields: set[str] = set()
-        for position in range(len(self.shards)):
-            raw = self.shards[position]
+        for position in range(len(self.collection)):
             try:
-                info = raw.info()
+                info = self.collection.info(position)
             except SkipSample as error:
                 self.missing.append(str(error))
                 continue
@@ -53,35 +59,42 @@ class Rows:
             for name in where:
                 seen[name].add(str(info.get(name)))
             if all(name in info and str(info[name]) == value for name, value in where.items()):
-                self.items.append(Item(position, raw.key.rsplit("/", 1)[-1], info))
+                self.items.append(Item(position, self.collection.key(position), info))
         if not self.items:
             raise ConfigError(_nothing_passes(source, where, seen, fields))
 
-    def decode(self, modality: str, *, sample_rate_hz: int | None) -> list[Any]:
-        """Decode one modality of every row; rows that fail are named in ``missing`` and leave ``items``.
+    def check_modality(self, modality: str) -> None:
+        """Refuse a modality that the source has no files of.
 
         Raises:
-            ConfigError: the source has no such column, or no row decodes.
+            ConfigError: names those that it has.
         """
-        column = self.shards.manifest.columns.get(modality)
-        if column is None:
-            known = ", ".join(self.shards.manifest.columns)
+        if modality not in self.collection.modalities:
+            known = ", ".join(self.collection.modalities) or "no media"
             raise ConfigError(f"'{self.source}' has no column '{modality}'; it has: {known}.")
-        decoded, kept = [], []
-        for item in self.items:
-            raw = self.shards[item.position]
-            try:
-                decoded.append(_decode(raw, modality, column.extension, sample_rate_hz))
-                kept.append(item)
-            except SkipSample as error:
-                self.missing.append(str(error))
-        if not kept:
-            raise ConfigError(f"no {modality} of '{self.source}' decodes; the first: {self.missing[0]}")
-        self.items = kept
-        return decoded
+
+    def decode(self, item: Item, modality: str, *, sample_rate_hz: int | None) -> Any:
+        """Decode one row's picture or sound.
+
+        Raises:
+            SkipSample: it is missing or damaged.
+        """
+        content = self.collection.content(item.position, modality)
+        if modality == "image":
+            return decode_image(content, key=item.key)
+        assert sample_rate_hz is not None, "sounds are decoded at the encoder's rate"
+        return decode_audio(content, key=item.key, sample_rate_hz=sample_rate_hz)
 
     def field(self, name: str) -> list[str]:
-        """One JSON field of every row, as strings.
+        """One field of every row, as strings.
+
+        Raises:
+            ConfigError: a row lacks it.
+        """
+        return [str(value) for value in self.values(name)]
+
+    def values(self, name: str) -> list[Any]:
+        """One field of every row, as it is.
 
         Raises:
             ConfigError: a row lacks it.
@@ -92,7 +105,7 @@ class Rows:
                     f"'{self.source}' row '{item.key}' has no field '{name}'.{did_you_mean(name, item.info)} "
                     f"It has: {', '.join(item.info)}."
                 )
-        return [str(item.info[name]) for item in self.items]
+        return [item.info[name] for item in self.items]
 
     def keys(self) -> list[str]:
         """Every row's key."""
@@ -100,8 +113,7 @@ class Rows:
 
     def digests(self, modality: str) -> list[bytes]:
         """A digest of every row's file of one modality: equal files are equal pictures or sounds."""
-        extension = self.shards.manifest.columns[modality].extension
-        return [hashlib.sha256(self.shards[item.position].members[extension]).digest() for item in self.items]
+        return [hashlib.sha256(self.collection.content(item.position, modality)).digest() for item in self.items]
 
     def shown(
         self, number: int, modality: str, *, caption: str, right: bool | None = None, score: float | None = None
@@ -109,15 +121,6 @@ class Rows:
         """Name a picture or sound for a gallery."""
         position = self.items[number].position
         return Shown(kind=modality, caption=caption, source=self.source, position=position, right=right, score=score)
-
-
-def _decode(raw: RawRow, modality: str, extension: str, sample_rate_hz: int | None) -> Any:
-    if extension not in raw.members:
-        raise SkipSample(f"{raw.key}: no .{extension} member")
-    if modality == "image":
-        return decode_image(raw.members[extension], key=raw.key)
-    assert sample_rate_hz is not None, "sounds are decoded at the encoder's rate"
-    return decode_audio(raw.members[extension], key=raw.key, sample_rate_hz=sample_rate_hz)
 
 
 def _nothing_passes(source: str, where: dict[str, str], seen: dict[str, set[str]], fields: set[str]) -> str:
@@ -132,14 +135,46 @@ def _nothing_passes(source: str, where: dict[str, str], seen: dict[str, set[str]
     return f"no row of '{source}' passes the filter {where}."
 
 
-class Bench:
-    """Encoders and the embeddings they have computed, shared by the evaluators of one suite."""
+@dataclass(frozen=True)
+class _Block:
+    """What one rank made of some rows."""
 
-    def __init__(self, encoder: Encoder, untrained: Encoder | None = None, *, quiet: bool = True) -> None:
+    z: dict[str, Tensor]  # encoder -> (kept, D); empty when no row decodes
+    kept: list[bool]
+    missing: list[str]
+
+
+class Bench:
+    """Encoders and the embeddings they have computed, shared by the evaluators of one suite.
+
+    On several ranks each encodes its share of the blocks, with the same number of forwards everywhere, and all end up
+    with all embeddings; every number after that is computed alike on each rank.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        untrained: Encoder | None = None,
+        *,
+        quiet: bool = True,
+        data: Path | None = None,
+        cache: EmbeddingCache | None = None,
+        workers: int = 1,
+    ) -> None:
+        """Keep the encoders.
+
+        Args:
+            data: folder from which sources' relative paths are meant; null: from where the process runs.
+            cache: where embeddings are kept between runs.
+            workers: threads that decode ahead of the encoder.
+        """
         self.encoders: dict[str, Encoder] = {"trained": encoder}
         if untrained is not None:
             self.encoders["untrained"] = untrained
-        self._quiet = quiet
+        self.workers = workers
+        self.opened: set[str] = set()  # sources so far
+        self._quiet = quiet or comm.rank() != 0
+        self._data, self._cache = data, cache
         self._media: dict[MediaKey, tuple[Rows, dict[str, Tensor]]] = {}
         self._texts: dict[tuple[str, str], Tensor] = {}  # (encoder, caption) -> (D,)
 
@@ -147,26 +182,174 @@ class Bench:
         """How one encoder's geometry compares points."""
         return self.encoders[who].geometry.similarity
 
+    def rows(self, source: str, where: dict[str, str]) -> Rows:
+        """Return a source's rows, without decoding anything."""
+        place = located(source, self._data)
+        rows = Rows(place, where)
+        self.opened.add(place)
+        return rows
+
     def media(self, source: str, where: dict[str, str], modality: str) -> tuple[Rows, dict[str, Tensor]]:
-        """Return a source's rows and, for each encoder, their embeddings (N, D)."""
+        """Return a source's rows and, for each encoder, their embeddings (N, D).
+
+        Raises:
+            ConfigError: the source has no such column, or no row decodes.
+            MetricError: an embedding is not finite; names its row.
+        """
         key = (source, tuple(sorted(where.items())), modality)
         if key not in self._media:
-            rows = Rows(source, where)
-            rate = self.encoders["trained"].sample_rate_hz if modality == "audio" else None
-            decoded = rows.decode(modality, sample_rate_hz=rate)
-            label = None if self._quiet else f"{source.rsplit('/', 1)[-1]} {modality}"
-            embedded = {who: each.encode(modality, decoded, progress=label) for who, each in self.encoders.items()}
-            self._media[key] = (rows, embedded)
+            rows = self.rows(source, where)
+            rows.check_modality(modality)
+            self._media[key] = (rows, self._embed_media(rows, modality))
         return self._media[key]
 
-    def texts(self, texts: list[str]) -> dict[str, Tensor]:
+    def texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Embeddings of captions, for each encoder (N, D)."""
-        import torch
-
         result = {}
         for who, encoder in self.encoders.items():
             new = [text for text in dict.fromkeys(texts) if (who, text) not in self._texts]
             if new:
-                self._texts.update(zip(((who, text) for text in new), encoder.encode("text", new), strict=True))
+                z = self._cached(who, "text", [text.encode() for text in new], self._text_encoder(encoder, new))
+                _refuse_bad(z, new, who=who)
+                self._texts.update(zip(((who, text) for text in new), z, strict=True))
             result[who] = torch.stack([self._texts[who, text] for text in texts])
         return result
+
+    # ------------------------------------------------------------- embedding
+
+    def _text_encoder(self, encoder: Encoder, texts: list[str]) -> Callable[[], Tensor]:
+        def encode() -> Tensor:
+            mine = []
+            for block in self._progress(list(_shares(len(texts))), f"{len(texts):,} texts"):
+                part = texts[block] if block is not None else [""]  # a forward all the same: ranks stay in step
+                z = encoder.encode("text", part)
+                if block is not None:
+                    mine.append(z)
+            return torch.cat(_in_turn(comm.gather_objects(mine)))
+
+        return encode
+
+    def _embed_media(self, rows: Rows, modality: str) -> dict[str, Tensor]:
+        """Embed one modality of every row; rows that fail are named in ``missing`` and leave ``items``."""
+        if self._cache is not None:
+            found = {who: self._cache.find(self._cache_key(who, rows, modality)) for who in self.encoders}
+            if all(each is not None for each in found.values()):
+                return {who: each for who, each in found.items() if each is not None}
+        blocks = _in_turn(comm.gather_objects(list(self._blocks(rows, modality))))
+        kept = [flag for block in blocks for flag in block.kept]
+        rows.missing.extend(message for block in blocks for message in block.missing)
+        rows.items = [item for item, flag in zip(rows.items, kept, strict=True) if flag]
+        if not rows.items:
+            raise ConfigError(f"no {modality} of '{rows.source}' decodes; the first: {rows.missing[0]}")
+        z = {who: torch.cat([block.z[who] for block in blocks if block.z]) for who in self.encoders}
+        for who, points in z.items():
+            _refuse_bad(points, rows.keys(), who=who)
+            if self._cache is not None and all(kept):  # a set with damaged rows is read again, and they are named
+                self._cache.keep(self._cache_key(who, rows, modality), points)
+        return z
+
+    def _blocks(self, rows: Rows, modality: str) -> Iterator[_Block]:
+        """This rank's blocks, decoded by threads while earlier ones are encoded."""
+        rate = self.encoders["trained"].sample_rate_hz if modality == "audio" else None
+        shares = list(_shares(len(rows.items)))
+
+        def decode(item: Item) -> Any:
+            try:
+                return rows.decode(item, modality, sample_rate_hz=rate)
+            except SkipSample as error:
+                return error
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting: list[list[Any]] = []
+            upcoming = iter(shares)
+            label = f"{rows.collection.name} {modality}"
+            for share in self._progress(shares, label):
+                while len(waiting) <= AHEAD:
+                    block = next(upcoming, None)
+                    if block is None:
+                        break
+                    waiting.append([pool.submit(decode, item) for item in rows.items[block]])
+                if share is None:
+                    self._stay_in_step(modality)
+                    continue
+                found = [future.result() for future in waiting.pop(0)]
+                good = [each for each in found if not isinstance(each, SkipSample)]
+                missing = [str(each) for each in found if isinstance(each, SkipSample)]
+                if good:
+                    z = {who: encoder.encode(modality, good) for who, encoder in self.encoders.items()}
+                else:
+                    self._stay_in_step(modality)
+                    z = {}
+                yield _Block(z, [not isinstance(each, SkipSample) for each in found], missing)
+
+    def _stay_in_step(self, modality: str) -> None:
+        """Encode something blank: under ZeRO-3 every rank takes part in every forward."""
+        if comm.world_size() > 1:
+            for encoder in self.encoders.values():
+                encoder.encode(modality, [blank(modality, encoder)])
+
+    def _progress(self, blocks: list[slice | None], label: str) -> Any:
+        if self._quiet or len(blocks) < 2:
+            return blocks
+        from rich.progress import track
+
+        return track(blocks, description=label, transient=True)
+
+    # ----------------------------------------------------------------- cache
+
+    def _cache_key(self, who: str, rows: Rows, modality: str) -> str | None:
+        identity = getattr(self.encoders[who], "identity", None)
+        if self._cache is None or identity is None:
+            return None
+        try:
+            return self._cache.key(identity, modality, rows.digests(modality))
+        except SkipSample:
+            return None
+
+    def _cached(self, who: str, modality: str, contents: list[bytes], encode: Callable[[], Tensor]) -> Tensor:
+        identity = getattr(self.encoders[who], "identity", None)
+        if self._cache is None or identity is None:
+            return encode()
+        key = self._cache.key(identity, modality, [hashlib.sha256(each).digest() for each in contents])
+        found = self._cache.find(key)
+        if found is None:
+            found = encode()
+            self._cache.keep(key, found)
+        return found
+
+
+def _shares(rows: int) -> Iterator[slice | None]:
+    """This rank's blocks of rows, block b on rank b mod W; None where only other ranks have one left."""
+    blocks = -(-rows // BLOCK_ROWS)
+    for first in range(0, blocks, comm.world_size()):
+        block = first + comm.rank()
+        start = block * BLOCK_ROWS
+        yield slice(start, min(start + BLOCK_ROWS, rows)) if block < blocks else None
+
+
+def _in_turn(parts: list[list[Any]]) -> list[Any]:
+    """Every rank's blocks in the rows' order."""
+    longest = max(len(part) for part in parts)
+    return [part[place] for place in range(longest) for part in parts if place < len(part)]
+
+
+def _refuse_bad(z: Tensor, keys: Sequence[str], *, who: str) -> None:
+    bad = (~torch.isfinite(z).all(dim=1)).nonzero().squeeze(1)
+    if len(bad):
+        raise MetricError(
+            f"the {who} encoder gives NaN or infinite embeddings for {len(bad):,} of {len(z):,} rows, the first is "
+            f"'{keys[int(bad[0])]}'."
+        )
+
+
+def blank(modality: str, encoder: Encoder) -> Any:
+    """A picture, sound or text of nothing."""
+    if modality == "image":
+        from PIL import Image
+
+        return Image.new("RGB", (8, 8))
+    if modality == "audio":
+        import numpy as np
+
+        return np.zeros(encoder.sample_rate_hz, dtype=np.float32)
+    return ""

@@ -6,8 +6,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.data.shards import open_shards, resolve
-from mmcontrast.errors import ShardError
+from mmcontrast.data.shards import resolve
+from mmcontrast.errors import MMContrastError
+from mmcontrast.evaluate.collection import open_collection
 from mmcontrast.evaluate.plots import confusion_map, interval, lines, scatter
 from mmcontrast.evaluate.table import interval_text, verdict, written
 
@@ -163,10 +164,10 @@ def _media(shown: dict[str, Any]) -> dict[str, Any]:
     if shown["kind"] == "text":
         return shown
     try:
-        shards = open_shards(shown["source"])
-        extension = shards.manifest.columns[shown["kind"]].extension
-        content = shards[shown["position"]].members[extension]
-    except (ShardError, KeyError, IndexError):
+        collection = open_collection(shown["source"])
+        extension = collection.extension(shown["position"], shown["kind"])
+        content = collection.content(shown["position"], shown["kind"])
+    except (MMContrastError, KeyError, IndexError):
         return shown | {"uri": ""}
     if len(content) > MOST_MEDIA_BYTES or extension not in MIME:
         return shown | {"uri": ""}

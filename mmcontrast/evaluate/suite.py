@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mmcontrast.config import OneOf, config, dump, load, to_tree
-from mmcontrast.data.shards import open_shards, resolve
-from mmcontrast.errors import ConfigError, did_you_mean
+from mmcontrast.data.shards import resolve
+from mmcontrast.errors import ConfigError, MissingData, did_you_mean
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Encoder, Report
 from mmcontrast.evaluate.bench import Bench
+from mmcontrast.evaluate.cache import EmbeddingCache
+from mmcontrast.evaluate.collection import open_collection
 
 SCHEMA = "mmcontrast.eval/1"
 PACKAGES = ("torch", "torchaudio", "timm", "open_clip_torch", "numpy", "pillow", "soundfile")
@@ -42,8 +44,14 @@ class SuiteResult:
     name: str
     suite: Suite
     reports: dict[str, Report]
-    skipped: dict[str, str] = field(default_factory=dict)  # evaluator -> why
+    skipped: dict[str, str] = field(default_factory=dict)  # evaluator -> why: a modality that the model lacks
+    absent: dict[str, str] = field(default_factory=dict)  # evaluator -> which files are not there
     about: dict[str, Any] = field(default_factory=dict)  # checkpoint, data, versions
+
+    @property
+    def partial(self) -> int:
+        """Evaluations without their files, and rows that could not be used."""
+        return len(self.absent) + sum(len(report.missing) for report in self.reports.values())
 
 
 def suite_names() -> list[str]:
@@ -90,6 +98,9 @@ def run_suite(
     about: dict[str, Any] | None = None,
     quiet: bool = True,
     say: Callable[[str], None] = lambda text: None,
+    data: Path | None = None,
+    cache: Path | None = None,
+    workers: int = 1,
 ) -> SuiteResult:
     """Run every evaluator whose modalities the encoder has; the others are named as skipped.
 
@@ -98,10 +109,14 @@ def run_suite(
         about: what was evaluated; kept in the result.
         quiet: show no progress bars.
         say: called with one line before each evaluator.
+        data: folder from which relative sources are meant.
+        cache: folder where embeddings are kept between runs.
+        workers: threads that decode.
     """
     started = time.perf_counter()
-    bench = Bench(encoder, untrained, quiet=quiet)
-    reports, skipped = {}, {}
+    kept = None if cache is None else EmbeddingCache(cache)
+    bench = Bench(encoder, untrained, quiet=quiet, data=data, cache=kept, workers=workers)
+    reports, skipped, absent = {}, {}, {}
     for number, (label, evaluator) in enumerate(suite.evals.items(), start=1):
         kind = EVALUATORS.get(evaluator.registry_name)
         lacking = [each for each in kind.modalities(evaluator) if each not in encoder.modalities]
@@ -110,28 +125,18 @@ def run_suite(
             say(f"[{number}/{len(suite.evals)}] {label}: skipped, {skipped[label]}")
             continue
         say(f"[{number}/{len(suite.evals)}] {label}")
-        reports[label] = kind(evaluator).run(bench)
+        try:
+            reports[label] = kind(evaluator).run(bench)
+        except MissingData as error:
+            absent[label] = str(error)
+            say(f"[{number}/{len(suite.evals)}] {label}: not run, {error}")
     facts = {
         **(about or {}),
-        "data": data_facts(sorted({suite.evals[label].source for label in reports})),
+        "data": {source: open_collection(source).facts() for source in sorted(bench.opened)},
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
     }
-    return SuiteResult(name, suite, reports, skipped, facts)
-
-
-def data_facts(sources: list[str]) -> dict[str, Any]:
-    """What each source's manifest says of itself."""
-    facts = {}
-    for source in sources:
-        manifest = open_shards(source).manifest
-        facts[source] = {
-            "name": manifest.name,
-            "rows": manifest.rows,
-            "manifest_sha256": manifest.sha256(),
-            "licences": manifest.licences,
-        }
-    return facts
+    return SuiteResult(name, suite, reports, skipped, absent, facts)
 
 
 def versions() -> dict[str, str]:
@@ -168,6 +173,7 @@ def result_tree(result: SuiteResult) -> dict[str, Any]:
         "about": result.about,
         "protocol": {"ties": "a tie with a wrong answer is wrong", "similarity": "float32"},
         "skipped": result.skipped,
+        "absent": result.absent,
         "evaluators": evaluators,
     }
     return dict(_finite(tree))

@@ -64,6 +64,8 @@ def print_table(tree: dict[str, Any]) -> None:
     out.print(table)
     for label, reason in tree["skipped"].items():
         out.print(f"skipped {label}: {reason}", highlight=False)
+    for label, reason in tree.get("absent", {}).items():
+        out.print(f"not run {label}: {reason}", highlight=False)
     missing = sum(report["num_missing"] for report in tree["evaluators"].values())
     if missing:
         out.print(f"{missing:,} rows could not be used; results.json names them", highlight=False)

@@ -1,0 +1,353 @@
+"""The files that people download, in small: right rows, right names, and clear words when they are not there."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmcontrast.errors import ConfigError, MissingData, MMContrastError
+from mmcontrast.evaluate.bench import Rows
+from mmcontrast.evaluate.collection import Collection, located, open_collection
+from mmcontrast.evaluate.readers import READERS
+from tests.evaluate.fakes import picture, tones
+
+Make = Callable[[Path], None]
+
+
+def put(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def tar(path: Path, members: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def npy(values: list[int]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array(values))
+    return stream.getvalue()
+
+
+def folder(root: Path) -> None:
+    put(root / "n01" / "b.JPEG", picture(1))
+    put(root / "n01" / "a.png", picture(2))
+    put(root / "n02" / "c.png", picture(3))
+    (root / "n03").mkdir()
+    put(root / "n02" / "notes.txt", "no picture")
+
+
+def clip_benchmark(root: Path) -> None:
+    put(root / "test" / "nshards.txt", "2\n")
+    tar(root / "test" / "0.tar", {"s0.png": picture(1), "s0.cls": b"1"})
+    tar(root / "test" / "1.tar", {"s0.png": picture(0), "s0.cls": b"0"})
+    put(root / "classnames.txt", "cat\ndog\n")
+    put(root / "zeroshot_classification_templates.txt", "a {c}\na picture of {c}\n")
+
+
+def multi_label_wds(root: Path) -> None:
+    put(root / "test" / "nshards.txt", "1")
+    tar(
+        root / "test" / "0.tar",
+        {"a.png": picture(1), "a.npy": npy([1, 0, 1]), "b.png": picture(2), "b.npy": npy([0, 0, 0])},
+    )
+    put(root / "classnames.txt", "cat\ndog\nhat\n")
+
+
+def retrieval_wds(root: Path) -> None:
+    put(root / "test" / "nshards.txt", "1")
+    tar(root / "test" / "0.tar", {"a.png": picture(1), "a.txt": b"one\ntwo\n"})
+
+
+def karpathy(root: Path) -> None:
+    images = [
+        {"filename": "1.jpg", "filepath": "val2014", "split": "test", "sentences": [{"raw": "one "}, {"raw": "uno"}]},
+        {"filename": "2.jpg", "filepath": "val2014", "split": "restval", "sentences": [{"raw": "two"}]},
+    ]
+    put(root / "dataset_coco.json", json.dumps({"images": images}))
+    put(root / "val2014" / "1.jpg", picture(1))
+
+
+def esc50(root: Path) -> None:
+    lines = ["filename,fold,target,category,esc10,src_file,take", "1-1-A-1.wav,1,1,crackling_fire,True,1,A",
+             "2-1-A-0.wav,2,0,dog,True,2,A"]  # fmt: skip
+    put(root / "meta" / "esc50.csv", "\n".join(lines))
+    for name in ("1-1-A-1.wav", "2-1-A-0.wav"):
+        put(root / "audio" / name, tones(1))
+
+
+def urbansound8k(root: Path) -> None:
+    lines = ["slice_file_name,fsID,start,end,salience,fold,classID,class", "7-3-0-0.wav,7,0,1,1,5,3,dog_bark"]
+    put(root / "metadata" / "UrbanSound8K.csv", "\n".join(lines))
+    put(root / "audio" / "fold5" / "7-3-0-0.wav", tones(1))
+
+
+def gtzan(root: Path) -> None:
+    put(root / "genres_original" / "hiphop" / "hiphop.00000.wav", tones(1))
+
+
+def fsd50k(root: Path) -> None:
+    put(root / "FSD50K.ground_truth" / "eval.csv", 'fname,labels,mids\n37199,"Electric_guitar,Guitar","/m/1,/m/2"\n')
+    put(
+        root / "FSD50K.ground_truth" / "vocabulary.csv",
+        "0,Accelerating_and_revving,/m/0\n1,Guitar,/m/2\n2,Electric_guitar,/m/1\n",
+    )
+    put(root / "FSD50K.eval_audio" / "37199.wav", tones(1))
+
+
+def vggsound(root: Path) -> None:
+    put(root / "vggsound.csv", '---g-f_I2yQ,1,"people marching",test\nabc,30,"dog barking",train\n')
+    put(root / "audio" / "---g-f_I2yQ_000001.wav", tones(1))
+
+
+def audioset(root: Path) -> None:
+    put(
+        root / "class_labels_indices.csv",
+        'index,mid,display_name\n1,/m/b,"Child speech, kid speaking"\n0,/m/a,Speech\n',
+    )
+    head = (
+        "# Segments csv created Sun Mar  5 2017\n# num_ytids=1\n# YTID, start_seconds, end_seconds, positive_labels\n"
+    )
+    put(root / "eval_segments.csv", head + '--4gqARaEJE, 0.000, 10.000, "/m/a,/m/b"\n')
+    put(root / "audio" / "Y--4gqARaEJE.wav", tones(1))
+
+
+def audiocaps(root: Path) -> None:
+    lines = ["audiocap_id,youtube_id,start_time,caption", "1,abc,20,A dog barks", "2,abc,20,A dog is barking"]
+    put(root / "test.csv", "\n".join(lines))
+    put(root / "audio" / "abc_20.wav", tones(1))
+
+
+def clotho(root: Path) -> None:
+    names = ",".join(f"caption_{number}" for number in range(1, 6))
+    put(root / "clotho_captions_evaluation.csv", f'file_name,{names}\nRain (2).wav,one,two,"three, four",five,six\n')
+    put(root / "evaluation" / "Rain (2).wav", tones(1))
+
+
+def laion_audio(root: Path) -> None:
+    tar(root / "test" / "0.tar", {"1.flac": tones(1), "1.json": json.dumps({"tag": ["dog", "cat"]}).encode()})
+    tar(root / "test" / "1.tar", {"1.flac": tones(1), "1.json": json.dumps({"tags": "rain"}).encode()})
+
+
+def medmnist(path: Path) -> None:
+    images, labels = np.zeros((3, 28, 28), np.uint8), np.array([[1], [0], [2]])
+    np.savez(path, test_images=images, test_labels=labels)
+
+
+def torchvision_digits(root: Path) -> None:
+    raw = root / "MNIST" / "raw"
+    for name in ("train", "t10k"):
+        put(raw / f"{name}-images-idx3-ubyte", bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2]) + bytes(8))
+        put(raw / f"{name}-labels-idx1-ubyte", bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 1]))
+
+
+def sts_benchmark(root: Path) -> None:
+    put(root / "sts-test.csv", 'main-captions\tMSRvid\t2012test\t0024\t2.500\tA girl is "here.\tA girl.\n')
+
+
+def cirr(root: Path) -> None:
+    put(
+        root / "image_splits" / "split.rc2.val.json",
+        json.dumps({"dev-1": "./dev/dev-1.png", "dev-2": "./dev/dev-2.png"}),
+    )
+    query = {"pairid": 1, "reference": "dev-1", "target_hard": "dev-2", "target_soft": {"dev-2": 1.0},
+             "caption": "is red", "img_set": {"id": 0, "members": ["dev-1", "dev-2"]}}  # fmt: skip
+    put(root / "captions" / "cap.rc2.val.json", json.dumps([query]))
+    for number in (1, 2):
+        put(root / "dev" / f"dev-{number}.png", picture(number))
+
+
+def fashioniq(root: Path) -> None:
+    put(root / "image_splits" / "split.dress.val.json", json.dumps(["B1", "B2"]))
+    query = {"candidate": "B1", "target": "B2", "captions": ["is longer.", "has no sleeves"]}
+    put(root / "captions" / "cap.dress.val.json", json.dumps([query]))
+    for number in (1, 2):
+        put(root / "images" / f"B{number}.jpg", picture(number))
+
+
+def judgements(root: Path) -> None:
+    lines = [
+        "query,product_id,title,image_local,score_linear",
+        "red shoe,p1,Shoe,p1.png,88",
+        "red shoe,p2,Hat,p2.png,3",
+    ]
+    put(root / "query_1_product_id_1.csv", "\n".join(lines))
+    for name in ("p1", "p2"):
+        put(root / f"{name}.png", picture(1))
+
+
+# reader -> how its files look, rows, classes, first row's fields
+CASES: dict[str, tuple[Make, int, tuple[str, ...], dict[str, Any]]] = {
+    "folder": (folder, 3, ("n01", "n02", "n03"), {"label": "n01", "folder": "n01"}),
+    "clip_benchmark": (clip_benchmark, 2, ("cat", "dog"), {"class": 1, "label": "dog"}),
+    "karpathy": (karpathy, 1, (), {"captions": ["one", "uno"], "caption": "one", "picture": "val2014/1.jpg"}),
+    "esc50": (esc50, 2, ("dog", "crackling fire"), {"label": "crackling fire", "fold": "1", "recording": "1"}),
+    "urbansound8k": (urbansound8k, 1, ("dog bark",), {"label": "dog bark", "fold": "5", "recording": "7"}),
+    "fsd50k": (fsd50k, 1, ("accelerating and revving", "guitar", "electric guitar"),
+               {"labels": ["electric guitar", "guitar"]}),
+    "vggsound": (vggsound, 1, ("dog barking", "people marching"), {"label": "people marching"}),
+    "audioset": (audioset, 1, ("Speech", "Child speech, kid speaking"),
+                 {"labels": ["Speech", "Child speech, kid speaking"]}),
+    "audiocaps": (audiocaps, 1, (), {"captions": ["A dog barks", "A dog is barking"]}),
+    "clotho": (clotho, 1, (), {"captions": ["one", "two", "three, four", "five", "six"], "clip": "Rain (2).wav"}),
+    "laion_audio": (laion_audio, 2, ("cat", "dog", "rain"), {"labels": ["dog", "cat"], "label": "dog"}),
+    "sts_benchmark": (sts_benchmark, 1, (), {"score": 2.5, "sentence1": 'A girl is "here.', "sentence2": "A girl."}),
+    "cirr": (cirr, 2, (), {"picture": "dev-1"}),
+    "fashioniq": (fashioniq, 2, (), {"picture": "B1"}),
+    "judgements": (judgements, 2, (), {"text": "Shoe", "product": "p1"}),
+}  # fmt: skip
+
+
+def read(kind: str, root: Path, **fields: Any) -> Collection:
+    cls = READERS.get(kind)
+    return cls(cls.Config(root=root, **fields)).read()
+
+
+@pytest.mark.parametrize("kind", sorted(CASES))
+def test_a_set_reads_as_it_is_published(kind: str, tmp_path: Path) -> None:
+    make, rows, classes, first = CASES[kind]
+    make(tmp_path / "set")
+    found = open_collection(f"{kind}:{tmp_path / 'set'}")
+    assert len(found) == rows and found.classes == classes
+    assert first.items() <= found.info(0).items()
+    for modality in found.modalities:
+        for position in range(rows):
+            assert found.content(position, modality) and found.extension(position, modality)
+    assert len({found.key(position) for position in range(rows)}) == rows
+    assert len(found.facts()["manifest_sha256"]) == 64 and found.facts()["rows"] == rows
+
+
+def test_every_reader_is_tried() -> None:
+    assert set(READERS.names()) == {*CASES, "gtzan", "medmnist", "torchvision_set", "table"}
+
+
+@pytest.mark.parametrize("kind", sorted({*CASES, "gtzan", "medmnist", "torchvision_set"}))
+def test_files_that_are_not_there_are_named(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match="nowhere"):
+        open_collection(f"{kind}:{tmp_path / 'nowhere'}")
+
+
+def test_rows_whose_file_is_gone_are_counted(tmp_path: Path) -> None:
+    esc50(tmp_path)
+    (tmp_path / "audio" / "2-1-A-0.wav").unlink()
+    rows = Rows(f"esc50:{tmp_path}", {})
+    assert len(rows.items) == 2  # still rows: whoever decodes them names them
+    with pytest.raises(MMContrastError, match="2-1-A-0.wav"):
+        rows.decode(rows.items[1], "audio", sample_rate_hz=8000)
+
+
+def test_multi_label_and_retrieval_sets_of_clip_benchmark(tmp_path: Path) -> None:
+    multi_label_wds(tmp_path / "many")
+    many = read("clip_benchmark", tmp_path / "many")
+    assert [many.info(number)["labels"] for number in range(2)] == [["cat", "hat"], []]
+    retrieval_wds(tmp_path / "pairs")
+    assert read("clip_benchmark", tmp_path / "pairs").info(0)["captions"] == ["one", "two"]
+
+
+def test_genres_digits_and_medical_pictures(tmp_path: Path) -> None:
+    gtzan(tmp_path / "gtzan")
+    genres = read("gtzan", tmp_path / "gtzan")
+    assert len(genres.classes) == 10 and genres.info(0) == {"label": "hip-hop"}
+    torchvision_digits(tmp_path / "digits")
+    digits = read("torchvision_set", tmp_path / "digits", name="MNIST")
+    assert digits.info(0)["label"] == "seven" and Image.open(io.BytesIO(digits.content(0, "image"))).size == (2, 2)
+    medmnist(tmp_path / "small.npz")
+    medical = read("medmnist", tmp_path / "small.npz")
+    assert medical.classes == ("0", "1", "2") and medical.info(0) == {"label": "1"}
+
+
+def test_a_pickled_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.npz"
+    np.savez(path, test_images=np.array([{}], dtype=object), test_labels=np.zeros((1, 1)))
+    with pytest.raises(ConfigError, match="without pickles"):
+        read("medmnist", path)
+
+
+def test_imagenet_takes_its_names_from_open_clip(tmp_path: Path) -> None:
+    for number in range(1000):
+        (tmp_path / f"n{number:08d}").mkdir()
+    put(tmp_path / "n00000000" / "x.JPEG", picture(1))
+    found = read("folder", tmp_path, names="open_clip:imagenet")
+    assert len(found.classes) == 998 and found.info(0)["label"] == "tench"
+    with pytest.raises(ConfigError, match="1000 names for 1 classes"):
+        one = tmp_path / "one"
+        put(one / "n0" / "x.png", picture(1))
+        read("folder", one, names="open_clip:imagenet")
+
+
+def test_a_set_of_ones_own_is_one_yaml(tmp_path: Path) -> None:
+    put(tmp_path / "clips" / "a.wav", tones(1))
+    put(tmp_path / "list.csv", "file,kind,said,words\na.wav,d,one|two,x\n,c,three,y\n")
+    put(tmp_path / "names.json", json.dumps({"d": "dog", "c": "cat"}))
+    text = f"""
+    type: table
+    file: list.csv
+    root: .
+    media: {{audio: file}}
+    lists: {{said: "|"}}
+    label: kind
+    names: {tmp_path / "names.json"}
+    """
+    put(tmp_path / "mine.yaml", text)
+    put(tmp_path / "a.wav", tones(1))
+    found = open_collection(str(tmp_path / "mine.yaml"))
+    assert found.classes == ("cat", "dog")
+    assert found.info(0) == {"file": "a.wav", "kind": "d", "said": ["one", "two"], "words": "x", "label": "dog"}
+    assert found.content(0, "audio")
+    with pytest.raises(MMContrastError, match="no audio"):
+        found.content(1, "audio")
+
+
+@pytest.mark.parametrize(
+    ("table", "fields", "words"),
+    [
+        ("a,b\n1\n", {"key": "b"}, "line 2: fewer cells than columns"),
+        ("a,b\n1,2\n", {"key": "c"}, "no column c; it has: a, b"),
+        ("a,b\n1,2\n1,3\n", {"key": "a"}, "two rows with the key '1'"),
+        ("a\n../../etc/passwd\n", {"media": {"image": "a"}}, "leads out of"),
+        ("a\n", {}, "has no rows"),
+    ],
+)
+def test_a_bad_table_is_named(table: str, fields: dict[str, Any], words: str, tmp_path: Path) -> None:
+    put(tmp_path / "list.csv", table)
+    with pytest.raises(MMContrastError, match=words):
+        read("table", tmp_path, file="list.csv", **fields)
+
+
+def test_the_wrong_split_and_broken_json_are_named(tmp_path: Path) -> None:
+    karpathy(tmp_path)
+    with pytest.raises(ConfigError, match="no split 'tset'. It has: restval, test"):
+        read("karpathy", tmp_path, split="tset")
+    put(tmp_path / "dataset_coco.json", "{")
+    with pytest.raises(ConfigError, match="is not JSON"):
+        read("karpathy", tmp_path)
+
+
+def test_another_list_of_rows_has_another_digest(tmp_path: Path) -> None:
+    esc50(tmp_path)
+    before = read("esc50", tmp_path).facts()["manifest_sha256"]
+    assert read("esc50", tmp_path).facts()["manifest_sha256"] == before
+    put(tmp_path / "audio" / "2-1-A-0.wav", tones(1, 2))
+    assert read("esc50", tmp_path).facts()["manifest_sha256"] != before
+
+
+def test_sources_are_meant_from_the_data_folder(tmp_path: Path) -> None:
+    assert located("esc50:ESC-50-master", tmp_path) == f"esc50:{tmp_path}/ESC-50-master"
+    assert located("esc50:/x", tmp_path) == "esc50:/x" and located("/x", tmp_path) == "/x"
+    assert located("mine.yaml", tmp_path) == f"{tmp_path}/mine.yaml"
+    assert located("package:quickstart/effects-test", tmp_path) == "package:quickstart/effects-test"
+    with pytest.raises(ConfigError, match="Did you mean 'esc50'"):
+        open_collection("esc5:/x")
