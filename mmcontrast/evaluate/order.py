@@ -22,6 +22,7 @@ from mmcontrast.evaluate.base import (
     spread_out,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
+from mmcontrast.evaluate.blind import bag_of_words
 from mmcontrast.evaluate.metrics.ranks import Similarity
 
 CHANCE = {"group": 1 / 6, "text": 1 / 4, "audio": 1 / 4, "two_way": 1 / 2}
@@ -68,6 +69,7 @@ class Order:
         captions = rows.field("caption")
         index, alone = complete_pairs(rows, captions, config.pair)
         text = bench.texts(captions)
+        bags = bench.texts([bag_of_words(caption) for caption in captions])["trained"]
 
         def score(who: str, clips: Tensor, words: Tensor) -> Tensor:
             return pair_scores(clips[index], words[index], similarity=bench.similarity(who))
@@ -77,6 +79,7 @@ class Order:
         controls = {
             "shuffled": order_hits(score("trained", z["trained"], strangers(text["trained"], index))),
             "constant": order_hits(score("trained", constant_like(z["trained"]), text["trained"])),
+            "bag_of_words": order_hits(score("trained", z["trained"], bags)),
             **{who: order_hits(score(who, z[who], text[who])) for who in z if who != "trained"},
         }
         clusters = {"two_way": torch.arange(len(index)).repeat(2)}  # the two clips of a pair are not independent

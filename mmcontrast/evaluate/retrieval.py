@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,8 +23,9 @@ from mmcontrast.evaluate.base import (
     spread_out,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
+from mmcontrast.evaluate.blind import bag_of_words, by_length
 from mmcontrast.evaluate.metrics.ranks import Ranks, TopOrder, rank_first, top_order
-from mmcontrast.evaluate.metrics.retrieval import DEPTH
+from mmcontrast.evaluate.metrics.retrieval import DEPTH, without_duplicates
 
 ANSWERS = 5  # shown to each example
 
@@ -36,7 +37,9 @@ class Retrieval:
     A target is right when its value of the JSON field ``match`` equals the query's: every row of the same thing, say.
     ``R@k`` asks for any right target among the first k; the share of all right ones among the first 10 is in the
     report's facts.  Captions are the distinct values of ``caption_field``, and equal files of one ``match`` count
-    once, so that nothing stands in the pool twice.
+    once, so that nothing stands in the pool twice.  Where that field holds lists (COCO's five captions of a picture)
+    every caption counts.  Controls: ``text_length`` always answers with the longest caption, ``bag_of_words`` is the
+    model on captions whose words are sorted.
 
     Source: any-hit recall as in Karpathy and Fei-Fei 2015, arXiv:1412.2306, section 4.2.
     """
@@ -49,7 +52,8 @@ class Retrieval:
         query: str = "text"  # modality asked with
         target: str = "image"  # modality asked for
         match: str = "caption"  # JSON field that makes a target right
-        caption_field: str = "caption"  # JSON field of the captions
+        caption_field: str = "caption"  # JSON field of the captions, each a string or a list of them
+        equal_captions: Literal["wrong", "right"] = "wrong"  # may a query find another row of exactly its caption?
         where: dict[str, str] = {}  # keep rows whose JSON field has this value
         recall: tuple[Count, ...] = (1, 5, 10)
         examples: NonNegativeCount = 6  # queries shown in reports
@@ -77,12 +81,11 @@ class Retrieval:
         config = self.config
         query, target = (_Side.read(bench, config, modality) for modality in (config.query, config.target))
         query, lonely = _answerable(query, target, config)
-        place = {name: number for number, name in enumerate(sorted({*query.match, *target.match}))}
-        query_ids = torch.tensor([place[name] for name in query.match])
-        target_ids = torch.tensor([place[name] for name in target.match])
+        query_ids, target_ids = _ids(query, target, joined=config.equal_captions == "right")
 
-        def rank(who: str, points: Tensor, wanted: Tensor) -> Ranks:
-            return rank_first(points, target.z[who], wanted, target_ids, similarity=bench.similarity(who))
+        def rank(who: str, points: Tensor, wanted: Tensor, pool: Tensor | None = None) -> Ranks:
+            pool = target.z[who] if pool is None else pool
+            return rank_first(points, pool, wanted, target_ids, similarity=bench.similarity(who))
 
         ranks = rank("trained", query.z["trained"], query_ids)
         controls = {
@@ -90,6 +93,19 @@ class Retrieval:
             "constant": rank("trained", constant_like(query.z["trained"]), query_ids),
             **{who: rank(who, query.z[who], query_ids) for who in query.z if who != "trained"},
         }
+        if config.query == "text":
+            bags = bench.texts([bag_of_words(caption) for caption in query.captions])["trained"]
+            controls["bag_of_words"] = rank("trained", bags, query_ids)
+        elif config.target == "text":
+            bags = bench.texts([bag_of_words(caption) for caption in target.captions])["trained"]
+            controls["bag_of_words"] = rank("trained", query.z["trained"], query_ids, bags)
+            controls["text_length"] = rank_first(
+                torch.zeros(len(query_ids), 1),
+                torch.zeros(len(target_ids), 1),
+                query_ids,
+                target_ids,
+                similarity=by_length(target.captions),
+            )
         best = top_order(
             query.z["trained"],
             target.z["trained"],
@@ -149,9 +165,12 @@ class _Side:
         """Embed one side of the task."""
         other = config.query if config.target == "text" else config.target
         rows, z = bench.media(config.source, config.where, other if modality == "text" else modality)
-        captions, match = rows.field(config.caption_field), rows.field(config.match)
+        lists, match = _captions(rows, config.caption_field), rows.field(config.match)
+        captions = [each[0] for each in lists]
         if modality == "text":
-            pairs = sorted(set(zip(captions, match, strict=True)))
+            pairs = [(caption, name) for each, name in zip(lists, match, strict=True) for caption in each]
+            if all(len(each) == 1 for each in lists):
+                pairs = sorted(set(pairs))
             captions, match = [caption for caption, _ in pairs], [name for _, name in pairs]
             z = bench.texts(captions)
         side = _Side(
@@ -173,7 +192,11 @@ class _Side:
     @property
     def keys(self) -> list[str]:
         """A name for every entry."""
-        return self.captions if self._rows is None else [self._rows.items[number].key for number in self._numbers]
+        if self._rows is not None:
+            return [self._rows.items[number].key for number in self._numbers]
+        if len(set(self.captions)) == len(self.captions):
+            return self.captions
+        return [f"{name} {caption}" for name, caption in zip(self.match, self.captions, strict=True)]
 
     def keep(self, kept: list[int]) -> _Side:
         """Return the side with only these entries."""
@@ -193,6 +216,34 @@ class _Side:
             return Shown(kind="text", caption=self.captions[place], right=right, score=score)
         number, caption = self._numbers[place], self.captions[place]
         return self._rows.shown(number, self.modality, caption=caption, right=right, score=score)
+
+
+def _captions(rows: Rows, field: str) -> list[list[str]]:
+    """Every row's captions.
+
+    Raises:
+        ConfigError: a row has an empty list.
+    """
+    lists = [
+        [str(each) for each in value] if isinstance(value, list) else [str(value)] for value in rows.values(field)
+    ]
+    empty = next((item.key for item, each in zip(rows.items, lists, strict=True) if not each), None)
+    if empty is not None:
+        raise ConfigError(f"'{rows.source}' row '{empty}' has no caption in '{field}'.")
+    return lists
+
+
+def _ids(query: _Side, target: _Side, *, joined: bool) -> tuple[Tensor, Tensor]:
+    """Numbers of what queries and targets match by."""
+    place = {name: number for number, name in enumerate(sorted({*query.match, *target.match}))}
+    query_ids = torch.tensor([place[name] for name in query.match])
+    target_ids = torch.tensor([place[name] for name in target.match])
+    text, ids = (query, query_ids) if query.modality == "text" else (target, target_ids)
+    if not joined or text.modality != "text":
+        return query_ids, target_ids
+    same = dict(zip(ids.tolist(), without_duplicates(text.captions, ids).tolist(), strict=True))
+    renamed = [torch.tensor([same.get(int(each), int(each)) for each in group]) for group in (query_ids, target_ids)]
+    return renamed[0], renamed[1]
 
 
 def _answerable(query: _Side, target: _Side, config: Any) -> tuple[_Side, list[str]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.config import Count, NonNegativeCount, config
+from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import (
     Example,
@@ -24,6 +25,8 @@ from mmcontrast.evaluate.base import (
     spread_out,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
+from mmcontrast.evaluate.blind import by_length
+from mmcontrast.evaluate.classifier import FROM_SOURCE, chosen_prompts, class_points, classes_of
 from mmcontrast.evaluate.metrics.classification import (
     class_weights,
     confusion_counts,
@@ -32,7 +35,7 @@ from mmcontrast.evaluate.metrics.classification import (
     per_class,
 )
 from mmcontrast.evaluate.metrics.ranks import Ranks, Similarity, TopOrder, rank_first, top_order
-from mmcontrast.geometry.base import Geometry
+from mmcontrast.evaluate.names import PromptSet, checked, prompt_set
 
 MOST_CLASSES = 40  # a confusion map is kept up to this many classes
 UNBALANCED = 2.0  # ratio of rows between classes from which the mean recall is told
@@ -47,6 +50,9 @@ class ZeroShot:
     one, and a group (a family of instruments, say) scores as its best class.  ``mean_recall`` is the mean over the
     answers of their own accuracy; it is left out where no answer has twice the rows of another: it is near top1 there.
 
+    Classes are all those that the source lists, else those of its rows.  The control ``text_length`` always answers
+    with the longest name.
+
     Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4.
     """
 
@@ -59,6 +65,9 @@ class ZeroShot:
         label: str = "caption"  # JSON field that holds a row's class name; a caption makes each caption a class
         group: str | None = None  # JSON field that groups classes; then groups are what is predicted
         prompts: tuple[str, ...] = ("{}",)  # {} is the class name
+        prompt_set: str | None = (
+            None  # in place of prompts: a shipped set, a json file, open_clip:imagenet, or "source"
+        )
         cluster: str | None = None  # JSON field: rows of equal value (sounds of one instrument) widen the interval
         where: dict[str, str] = {}  # keep rows whose JSON field has this value
         top: tuple[Count, ...] = (1, 5)
@@ -66,9 +75,12 @@ class ZeroShot:
         title: str = ""  # heading in reports
 
         def __post_init__(self) -> None:
-            bad = [prompt for prompt in self.prompts if "{}" not in prompt]
-            if bad or not self.prompts:
-                raise ValueError(f"prompts: every prompt needs a {{}} for the class name, got {bad or 'none'}.")
+            try:
+                checked(self.prompts, where="prompts")
+                if self.prompt_set not in (None, FROM_SOURCE):
+                    prompt_set(self.prompt_set)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -93,6 +105,7 @@ class ZeroShot:
         controls = {
             "shuffled": task.rank("trained", z["trained"], shuffled(task.ids)),
             "constant": task.rank("trained", constant_like(z["trained"]), task.ids),
+            "text_length": task.rank_by_length(),
             **{who: task.rank(who, z[who], task.ids) for who in z if who != "trained"},
         }
         best = top_order(
@@ -114,7 +127,8 @@ class ZeroShot:
             missing=rows.missing,
             facts={
                 "classes": len(task.answers),
-                "prompts": list(config.prompts),
+                "prompts": list(task.prompts.templates) or [f"{task.prompts.name}: written for each class"],
+                "prompt_set_sha256": task.prompts.sha256(),
                 "tie_rate": ranks.tie_rate(),
                 "expected_top1_ties_at_random": ranks.expected(1),
                 "mean_reciprocal_rank": float(ranks.reciprocal().mean()),
@@ -138,21 +152,18 @@ class _Task:
 
     def __init__(
         self, config: Any, answers: list[str], ids: Tensor, clusters: Tensor, class_z: dict[str, Tensor],
-        similarity: dict[str, Similarity],
+        similarity: dict[str, Similarity], prompts: PromptSet,
     ) -> None:  # fmt: skip
-        self.config, self.answers, self.ids, self.clusters = config, answers, ids, clusters
+        self.config, self.answers, self.ids, self.clusters, self.prompts = config, answers, ids, clusters, prompts
         self.class_z, self.similarity = class_z, similarity
 
     @staticmethod
     def of(bench: Bench, config: Any, rows: Rows, names: list[str]) -> _Task:
         """Embed the prompts of every class."""
-        classes = sorted(set(names))
+        classes = classes_of(rows, names, only_seen=config.group is not None)
         place = {name: number for number, name in enumerate(classes)}
-        prompts = [prompt.replace("{}", name) for name in classes for prompt in config.prompts]
-        class_z = {
-            who: class_means(points, len(config.prompts), bench.encoders[who].geometry)
-            for who, points in bench.texts(prompts).items()
-        }
+        prompts = chosen_prompts(config.prompts, config.prompt_set, rows)
+        class_z = class_points(bench, prompts, classes)
         class_ids = torch.tensor([place[name] for name in names])
         answers, group_of = classes, torch.arange(len(classes))
         if config.group:
@@ -164,12 +175,19 @@ class _Task:
         }
         clusters = rows.field(config.cluster) if config.cluster else rows.keys()
         _, cluster_ids = np.unique(clusters, return_inverse=True)
-        return _Task(config, answers, group_of[class_ids], torch.from_numpy(cluster_ids), class_z, similarity)
+        return _Task(config, answers, group_of[class_ids], torch.from_numpy(cluster_ids), class_z, similarity, prompts)
 
     def rank(self, who: str, points: Tensor, wanted: Tensor) -> Ranks:
         """Rank the right answers of rows that have these embeddings."""
         targets = torch.arange(len(self.answers))
         return rank_first(points, self.class_z[who], wanted, targets, similarity=self.similarity[who])
+
+    def rank_by_length(self) -> Ranks:
+        """Rank the right answers among all answers by the length of their names."""
+        blank, targets = torch.zeros(len(self.ids), 1), torch.arange(len(self.answers))
+        return rank_first(
+            blank, torch.zeros(len(self.answers), 1), self.ids, targets, similarity=by_length(self.answers)
+        )
 
     def metrics(self, ranks: Ranks, controls: dict[str, Ranks]) -> dict[str, Metric]:
         """Top-k accuracy with its controls."""
@@ -190,13 +208,6 @@ class _Task:
             return {}
         hits = (predicted == self.ids).float() * weights
         return {"mean_recall": mean_of(hits, clusters=self.clusters, controls={})}
-
-
-def class_means(points: Tensor, prompts: int, geometry: Geometry) -> Tensor:
-    """Average each class's prompts on the geometry: (C * P, D) -> (C, D)."""
-    if prompts == 1:
-        return points
-    return torch.stack([geometry.mean(each) for each in points.split(prompts)])
 
 
 def best_of_group(similarity: Similarity, group_of: Tensor, groups: int, queries: Tensor, targets: Tensor) -> Tensor:

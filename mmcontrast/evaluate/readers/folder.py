@@ -21,8 +21,8 @@ ENDINGS = {
 class Folder:
     """``root/CLASS/FILE``, classes in sorted order; names of classes from a list, a map, or the folders' own.
 
-    ImageNet's validation set is this with ``names: open_clip:imagenet``, its folders being WordNet ids.  Folders of one
-    name are one class, since no text can tell them apart: ImageNet has two of "missile" and two of "sunglasses".
+    ImageNet's validation set is this with ``names: open_clip:imagenet``, its folders being WordNet ids.  Folders of
+    one name are one class, since no text can tell them apart: ImageNet has two "missile" and two "sunglasses".
     """
 
     @config
