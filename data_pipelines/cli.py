@@ -1,0 +1,160 @@
+"""The ``mmcontrast-data`` command: run a job, see where it stands, list what there is."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from data_pipelines.job import JOBS, build_job
+from data_pipelines.runner import Share, run_job
+from data_pipelines.workspace import read_identity
+from mmcontrast.config import apply_overrides, parse, read_tree, to_tree
+from mmcontrast.errors import ConfigError, MMContrastError
+
+EXAMPLES = """examples:
+  mmcontrast-data list                                   every job; `list filter` shows a job's settings
+  mmcontrast-data run pack out=data/pets reader.type=folder reader.folder=pictures
+  mmcontrast-data run filter out=data/pets-long source=data/pets filters.short.type=caption_length
+  mmcontrast-data run dedup dedup.yaml --processes 8     settings from a file; the same command resumes
+  mmcontrast-data run dedup dedup.yaml --task 3/16       one member of an array of 16 (SLURM_ARRAY_TASK_ID)
+  mmcontrast-data status data/pets-long
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code.
+
+    Returns:
+        0 done, 1 done and something was found (verify), 2 a user's mistake, 75 other shares are not done, 130 ctrl-C.
+    """
+    parsed = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return int(parsed.call(parsed))
+    except MMContrastError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="mmcontrast-data",
+        description="Prepare data sets: every job resumes by itself and is the same bytes on any number of processes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    add = commands.add_parser("run", help="run a job, or what is left of it")
+    add.add_argument("job", metavar="JOB", help="a name of `list`")
+    add.add_argument("settings", nargs="*", metavar="FILE.yaml|key=value", help="a config, then dotted.path=value")
+    add.add_argument("--processes", type=int, default=_cores(), help="that run tasks at once (default: all cores)")
+    add.add_argument("--task", metavar="I/N", default="0/1", help="run only task I, I+N, I+2N... of every step")
+    add.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for other members, between steps")
+    add.set_defaults(call=_run)
+    add = commands.add_parser("status", help="show how far a job is")
+    add.add_argument("folder", type=Path, metavar="OUT")
+    add.set_defaults(call=_status)
+    add = commands.add_parser("list", help="list the jobs, or one job's settings")
+    add.add_argument("job", metavar="JOB", nargs="?")
+    add.set_defaults(call=_list)
+    return top
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    match = re.fullmatch(r"(\d+)/(\d+)", parsed.task)
+    if match is None:
+        raise ConfigError(f"--task {parsed.task}: expected I/N, as in 3/16.")
+    if parsed.processes < 1:
+        raise ConfigError(f"--processes {parsed.processes}: expected 1 or more.")
+    settings = list(parsed.settings)
+    tree: dict[str, Any] = {}
+    if settings and "=" not in settings[0]:
+        tree = read_tree(Path(settings.pop(0)))
+    config: Any = parse(JOBS.get(parsed.job).Config, apply_overrides(tree, settings), where=parsed.job)
+    share = Share(index=int(match[1]), of=int(match[2]))
+    code = run_job(parsed.job, config, processes=parsed.processes, share=share, wait_seconds=parsed.wait)
+    report = Path(config.out) / "report.html"
+    if code in (0, 1) and report.is_file():
+        print(_summary(Path(config.out)))
+        print(f"report: {report}")
+    return code
+
+
+def _summary(folder: Path) -> str:
+    import json
+
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    lines = ["  ".join(f"{name}: {number:,}" for name, number in report["counts"].items())]
+    for title, table in report["tables"].items():
+        lines += [f"{title}:", *(f"  {value:>12}  {name}" for name, value in list(table.items())[:12])]
+    return "\n".join(lines)
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    known = read_identity(parsed.folder)
+    cls = JOBS.get(known["job"])
+    job = build_job(known["job"], parse(cls.Config, known["config"] | {"out": str(parsed.folder)}))
+    print(f"{known['job']} in {parsed.folder}")
+    for step in job.steps():
+        markers = job.workspace.markers(step.name)
+        try:
+            total = step.num_tasks()
+        except (FileNotFoundError, MMContrastError):  # decided by a step that is not done
+            print(f"  {step.name:<12} waits for the steps before it")
+            continue
+        done = sum(job.workspace.is_done(step.name, task) for task in range(total))
+        seconds = sum(marker["seconds"] for marker in markers)
+        print(f"  {step.name:<12} {done:>6,} of {total:,} tasks  {seconds:>8.1f} task-seconds")
+    finished = (parsed.folder / "report.json").is_file()
+    print("finished" if finished else "not finished: the command that started it resumes it")
+    return 0
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    if parsed.job is None:
+        for name in JOBS.names():
+            print(f"{name:<12} {_first_line(JOBS.get(name))}")
+        return 0
+    config = JOBS.get(parsed.job).Config
+    print(f"{parsed.job}: {_first_line(JOBS.get(parsed.job))}\n")
+    _print_fields(config, "")
+    return 0
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def _print_fields(config: type, indent: str) -> None:
+    notes: dict[str, str] = {}
+    for cls in reversed(config.__mro__):
+        if dataclasses.is_dataclass(cls):
+            found = re.findall(r"^\s+(\w+): [^#\n]*#\s*(.*)$", inspect.getsource(cls), flags=re.M)
+            notes.update(found)
+    for field in dataclasses.fields(config):
+        if field.default is not dataclasses.MISSING:
+            default = f" = {to_tree(field.default)}"
+        elif field.default_factory is not dataclasses.MISSING:
+            default = f" = {to_tree(field.default_factory())}"
+        else:
+            default = " (required)"
+        print(f"{indent}{field.name}{default}  # {notes.get(field.name, '')}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

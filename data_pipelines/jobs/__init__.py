@@ -1,0 +1,1 @@
+"""Offline jobs over shards, one a file."""
