@@ -70,7 +70,7 @@ def _data(kind: str, content: bytes) -> str:
 
 
 def _envelope(wave: np.ndarray) -> str:
-    """Points of an SVG polygon, 120 x 30: the largest and smallest sample of each of 120 pieces, to the peak's scale."""
+    """Points of an SVG polygon, 120 x 30: the largest and smallest sample of 120 pieces, to the peak's scale."""
     pieces = np.array_split(wave / max(float(np.abs(wave).max()), 1e-6), min(WAVE_POINTS, len(wave)))
     tops = [f"{place},{15 - 15 * float(piece.max()):.1f}" for place, piece in enumerate(pieces)]
     lows = [f"{place},{15 - 15 * float(piece.min()):.1f}" for place, piece in enumerate(pieces)]

@@ -41,7 +41,9 @@ def write_report(job: Job, name: str, *, seconds: float) -> dict[str, Any]:
         "python": platform.python_version(),
     }
     workspace.write_json(workspace.folder / "report.json", report)
-    plots = [(title, bars(values, bins=PLOT_BINS)) for title, values in findings.histograms.items() if len(set(values)) > 1]
+    plots = [
+        (title, bars(values, bins=PLOT_BINS)) for title, values in findings.histograms.items() if len(set(values)) > 1
+    ]
     page = render("report.html.j2", name=name, report=report, plots=plots, page=findings.page)
     with workspace.writing(workspace.folder / "report.html") as stream:
         stream.write(page.encode("utf-8"))

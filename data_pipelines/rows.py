@@ -230,8 +230,6 @@ def shard_infos(facts: Iterable[Mapping[str, Any]]) -> tuple[tuple[ShardInfo, ..
     shards, licences = [], Counter[str]()
     for each in facts:
         if each["rows"]:
-            shards.append(
-                ShardInfo(path=each["path"], rows=each["rows"], bytes=each["bytes"], sha256=each["sha256"])
-            )
+            shards.append(ShardInfo(path=each["path"], rows=each["rows"], bytes=each["bytes"], sha256=each["sha256"]))
             licences.update(each["licences"])
     return tuple(shards), dict(sorted(licences.items()))

@@ -67,9 +67,8 @@ def run_job(name: str, config: Any, *, processes: int, share: Share, wait_second
         for place, step in enumerate(steps):
             count = step.num_tasks()
             _run_step(job, name, step, share.tasks(count), processes=processes)
-            if share.of > 1 and not any(_may_have_work(later, share) for later in steps[place + 1 :]):
-                if share.index != 0:
-                    return 0
+            if share.index != 0 and not any(_may_have_work(later, share) for later in steps[place + 1 :]):
+                return 0  # what is left is the others'; member 0 writes the report
             if not _all_done(job, step, share, count, wait_seconds):
                 return NOT_YET
         write_report(job, name, seconds=time.monotonic() - started)
@@ -181,7 +180,14 @@ def _work(step: str, task: int) -> None:
 @contextmanager
 def _progress(name: str, *, total: int, done: int) -> Iterator[Any]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),

@@ -140,7 +140,9 @@ class FilterJob(ShardJob):
         return self._judge_captions(row, line)
 
     def _judge_captions(self, row: Row, line: dict[str, Any]) -> Row | Dropped:
-        measured = {name: line["values"].get(name, []) for name, each in self.filters.items() if each.scope == "caption"}
+        measured = {
+            name: line["values"].get(name, []) for name, each in self.filters.items() if each.scope == "caption"
+        }
         spec = self.source.manifest.columns.get("text")
         if not measured or spec is None:
             return row

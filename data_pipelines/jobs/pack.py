@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from data_pipelines.job import JOBS, Findings, Job, JobConfig, Step, identity
 from data_pipelines.media import encode_flac, encode_jpeg, first_line, open_sound
 from data_pipelines.readers import READERS
-from data_pipelines.readers.base import Item, Reader
+from data_pipelines.readers.base import Reader
 from data_pipelines.rows import Dropped, Row, shard_infos, to_json, write_shard
 from data_pipelines.shard_job import DROPPED, save_manifest
 from data_pipelines.workspace import Done
@@ -91,7 +91,9 @@ class Pack(Job):
         for number, item in enumerate(self.reader.items()):
             for column, where in item.media.items():
                 if column.split(".")[0] not in ("image", "audio"):
-                    raise ConfigError(f"media column '{column}' must be called image or audio, with an optional .suffix.")
+                    raise ConfigError(
+                        f"media column '{column}' must be called image or audio, with an optional .suffix."
+                    )
                 counts = kinds.setdefault(column, Counter())
                 if number < SNIFFED_ITEMS:
                     suffix = self.reader.suffix(where)

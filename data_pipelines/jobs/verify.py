@@ -84,7 +84,7 @@ class Verify(Job):
     def _check_row(self, look: Look, present: Counter[str]) -> list[Dropped]:
         bad: list[Dropped] = []
         row = look.row
-        for column, spec in look.columns.items():
+        for column in look.columns:
             try:
                 if not look.has(column):
                     continue

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.readers import READERS
-from data_pipelines.readers.base import AUDIO_SUFFIXES, Item, Reader, ReaderConfig, existing, read_table, require_fields
+from data_pipelines.readers.base import (
+    AUDIO_SUFFIXES,
+    Item,
+    Reader,
+    ReaderConfig,
+    existing,
+    read_table,
+    require_fields,
+)
 from data_pipelines.rows import file_digest
 from mmcontrast.config import config
 

@@ -185,5 +185,3 @@ def sniff(content: bytes) -> str:
         if head.startswith(magic):
             return suffix
     return "mp3" if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 else "bin"
-
-

@@ -44,7 +44,9 @@ class ESC50Reader(Reader):
                 "fold": row["fold"],
                 "src_file": row["src_file"],
             }
-            yield Item(id=row["filename"].rsplit(".", 1)[0], media={"audio": str(root / "audio" / row["filename"])}, info=info)
+            yield Item(
+                id=row["filename"].rsplit(".", 1)[0], media={"audio": str(root / "audio" / row["filename"])}, info=info
+            )
 
     def inputs(self) -> dict[str, str]:
         """The file's digest."""

@@ -33,7 +33,9 @@ class FolderReader(Reader):
             if modality is not None and path.is_file():
                 stem = path.relative_to(root).with_suffix("").as_posix()
                 if modality in stems[stem]:
-                    raise ShardError(f"'{path}' and '{stems[stem][modality].name}' are two {modality} files of one name.")
+                    raise ShardError(
+                        f"'{path}' and '{stems[stem][modality].name}' are two {modality} files of one name."
+                    )
                 stems[stem][modality] = path
         if not stems:
             raise ShardError(f"no picture and no sound under '{root}'.")

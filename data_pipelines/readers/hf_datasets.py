@@ -18,7 +18,7 @@ SNIFF_BYTES = 16
 
 @READERS.register("hf_datasets")
 class HuggingFaceReader(Reader):
-    """Tables with media inside: a cell is ``{"bytes": ..., "path": ...}``, as the Image and Audio features store it."""
+    """Tables with media inside: a cell is ``{"bytes": ..., "path": ...}``, as Image and Audio features store it."""
 
     @config
     class Config(ReaderConfig):
@@ -41,7 +41,9 @@ class HuggingFaceReader(Reader):
                 captions: list[str] = []
                 for name in config.captions:
                     value = row[name]
-                    captions += [str(each) for each in value] if isinstance(value, list) else [str(value)] if value else []
+                    captions += (
+                        [str(each) for each in value] if isinstance(value, list) else [str(value)] if value else []
+                    )
                 info = {"captions": captions} | {name: row[name] for name in config.keep if row[name] is not None}
                 media = {column: json.dumps([str(path), number, name]) for column, name in config.media.items()}
                 yield Item(id=f"{path.stem}-{number:07d}", media=media, info=info)
@@ -61,7 +63,9 @@ class HuggingFaceReader(Reader):
             root = root / self.config.split
         if (root / "state.json").is_file():
             state = json.loads((root / "state.json").read_text(encoding="utf-8"))
-            return [existing(str(root / each["filename"]), what="named by state.json") for each in state["_data_files"]]
+            return [
+                existing(str(root / each["filename"]), what="named by state.json") for each in state["_data_files"]
+            ]
         files = sorted(root.rglob("*.parquet"))
         if self.config.split is not None:
             names = sorted({path.name.split("-")[0].removesuffix(".parquet") for path in files})

@@ -50,7 +50,7 @@ class LaionReader(Reader):
             return {"unreadable": f"'{path}': {error}"}
         if not isinstance(tree, dict):
             return {"unreadable": f"'{path}' holds no map"}
-        given = next((tree[name] for name in self.config.captions if tree.get(name)), [])
+        given: Any = next((tree[name] for name in self.config.captions if tree.get(name)), [])
         info: dict[str, Any] = {"captions": [given] if isinstance(given, str) else given}
         tags = next((tree[name] for name in self.config.tags if tree.get(name)), None)
         if tags is not None:

@@ -1,4 +1,4 @@
-"""What every job keeps: the same bytes on any number of processes, after any kill, in any array; nothing unexplained."""
+"""What every job keeps: the same bytes on any number of processes, after a kill, in an array; every row explained."""
 
 from __future__ import annotations
 

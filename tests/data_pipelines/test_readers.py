@@ -44,7 +44,9 @@ def packed(data: Run, tmp_path: Path, **reader: Any) -> list[Row]:
 
 
 def test_folders_give_captions_from_names_and_parents(tmp_path: Path, data: Run, pictures: list[bytes]) -> None:
-    raw = place(tmp_path / "raw", {"bell/red_bell.webp": pictures[0], "bell/b.webp": pictures[1], "cat/a.webp": pictures[2]})
+    raw = place(
+        tmp_path / "raw", {"bell/red_bell.webp": pictures[0], "bell/b.webp": pictures[1], "cat/a.webp": pictures[2]}
+    )
     rows = packed(data, tmp_path, type="folder", folder=str(raw), captions="folder", licence="MIT", origin="me 1.0")
     assert [(row.key, row.info()["captions"], row.info()["label"]) for row in rows] == [
         ("bell-b", ["bell"], "bell"),
@@ -63,7 +65,12 @@ def test_tables_of_every_type_give_the_same_rows(
 ) -> None:
     place(tmp_path / "raw", {f"p/{number}.webp": pictures[number] for number in range(3)})
     table = [
-        {"path": f"p/{number}.webp", "title": f'picture "{number}", with a comma', "part": "ab"[number % 2], "year": "1999"}
+        {
+            "path": f"p/{number}.webp",
+            "title": f'picture "{number}", with a comma',
+            "part": "ab"[number % 2],
+            "year": "1999",
+        }
         for number in range(3)
     ]
     write_table(tmp_path / "raw" / f"list.{suffix}", table)
@@ -155,7 +162,8 @@ def test_clotho_takes_licence_and_keywords_from_its_metadata(tmp_path: Path, dat
     raw = place(tmp_path / "raw", {"clips/Santa Motor.wav": sounds[0], "clips/Déjà vu.wav": sounds[1]})
     captions = ",".join(f"caption_{each}" for each in range(1, 6))
     (raw / "captions.csv").write_text(
-        f'file_name,{captions}\nSanta Motor.wav,"A machine, whining",b,c,d,e\nDéjà vu.wav,a,b,c,d,e\n', encoding="utf-8"
+        f'file_name,{captions}\nSanta Motor.wav,"A machine, whining",b,c,d,e\nDéjà vu.wav,a,b,c,d,e\n',
+        encoding="utf-8",
     )
     metadata = "file_name,keywords,sound_id,sound_link,license\nDéjà vu.wav,rain;car,1,https://x.org/1,CC0\n"
     (raw / "metadata.csv").write_bytes(metadata.encode("cp1252"))
@@ -184,7 +192,9 @@ def test_laions_layout_reads_text_and_tags(tmp_path: Path, data: Run, sounds: li
         tmp_path / "raw",
         {
             "0/1.ogg": sounds[0],
-            "0/1.json": json.dumps({"text": ["a bell", "bell rings"], "tag": ["bell"], "original_data": {"title": "x"}}),
+            "0/1.json": json.dumps(
+                {"text": ["a bell", "bell rings"], "tag": ["bell"], "original_data": {"title": "x"}}
+            ),
             "0/2.ogg": sounds[1],
             "0/2.json": "{broken",
             "0/3.ogg": sounds[2],
@@ -240,7 +250,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "clotho": ({"file": "{tmp}/t.csv", "audio": "{tmp}"}, "has no field 'file_name'"),
     "esc50": ({"folder": "{tmp}"}, "no file '{tmp}/meta/esc50.csv'"),
     "laion": ({"folder": "{tmp}"}, "no picture and no sound"),
-    "hf_datasets": ({"folder": "{tmp}", "media": {"image": "image"}}, "neither state.json of save_to_disk nor .parquet"),
+    "hf_datasets": (
+        {"folder": "{tmp}", "media": {"image": "image"}},
+        "neither state.json of save_to_disk nor .parquet",
+    ),
 }
 
 
