@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from mmcontrast import comm
 from mmcontrast.config import Count, NonNegativeCount, OneOf, Positive, config, load
-from mmcontrast.data.loader import DataConfig
+from mmcontrast.data.loader import DataConfig, build_mixture
 from mmcontrast.data.shards import open_shards
-from mmcontrast.data.source import check_source, matching_rows
+from mmcontrast.data.source import check_source
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
 from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_mean
@@ -108,9 +108,32 @@ def check(run: Run) -> list[str]:
     check_writable(run.out)
     local = run.data.batch_rows // world_size
     lines = [f"{world_size} rank(s) x {local} rows = {run.data.batch_rows:,} rows per update, {run.steps:,} updates"]
-    for name, source in run.data.sources.items():
-        rows = len(matching_rows(source.manifest, source.where, name=name))
-        lines.append(f"source {name}: {rows:,} rows, weight {source.weight:g}")
+    return [*lines, *mixture_in_words(run)]
+
+
+def mixture_in_words(run: Run) -> list[str]:
+    """Rows and share of each source, and where one runs dry before the run ends.
+
+    Raises:
+        ConfigError: nothing can be drawn at step 0.
+    """
+    mixture = build_mixture(run.data, seed=run.seed)
+    last = run.steps if mixture.end is None else min(run.steps, mixture.end)
+    drawn = mixture.drawn(last)
+    lines = []
+    for name in run.data.sources:
+        rows = mixture.shares[name].order.rows
+        share = drawn[name] / max(1, sum(drawn.values()))
+        lines.append(
+            f"source {name}: {rows:,} rows, {share:.1%} of what is drawn, {mixture.epochs(name, last):.2f} epochs"
+        )
+        dry = mixture.dried.get(name, last)
+        if dry < last:
+            lines.append(f"source {name}: dry from step {dry:,} on, the others share its part")
+    if last < run.steps:
+        lines.append(
+            f"the data end at step {last:,} of {run.steps:,}: a source with when_dry: stop is dry, or all are"
+        )
     return lines
 
 

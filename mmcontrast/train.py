@@ -63,7 +63,8 @@ def train(run: Run) -> Trained:
 
     # ------------------------------------------------------------------ resume
     clock = resume(home, engine)
-    loader.seek(clock.step, last=run.steps)
+    last = run.steps if loader.end is None else min(run.steps, loader.end)
+    loader.seek(clock.step, last=last)
     log = Log(home, steps=run.steps, every_steps=run.log.every_steps, tensorboard=run.log.tensorboard)
 
     # -------------------------------------------------------------------- loop
@@ -73,7 +74,7 @@ def train(run: Run) -> Trained:
         log.say(f"training from step {clock.step} of {run.steps}")
         log.start(clock.step)
         saved = clock.step if clock.step else -1
-        while clock.step < run.steps and not stop.agreed():
+        while clock.step < last and not stop.agreed():
             began = time.perf_counter()
             with log.timer("data"):
                 loaded = next(loader)
@@ -98,16 +99,16 @@ def train(run: Run) -> Trained:
                 saved = clock.step
         if saved != clock.step:
             write(home, engine, clock, keep=run.checkpoint.keep)
-        return ended(run, clock, stop, log)
+        return ended(run, clock, stop, log, last=last)
 
 
-def ended(run: Run, clock: Clock, stop: StopSignal, log: Log) -> Trained:
+def ended(run: Run, clock: Clock, stop: StopSignal, log: Log, *, last: int) -> Trained:
     """Say how the loop ended, once its last state is saved."""
     path = run.out / "checkpoints" / checkpoint.folder_name(clock.step)
-    if clock.step < run.steps:
+    if clock.step < last:
         log.say(f"stopped by {stop.name} at step {clock.step}, saved to {path}; the same command resumes")
         return Trained(path, clock.step, stop.exit_code)
-    log.say(f"done: {run.steps} steps in {clock.seconds:.0f} s, checkpoint {path}")
+    log.say(f"done: {last} steps in {clock.seconds:.0f} s, checkpoint {path}")
     return Trained(path, clock.step, 0)
 
 

@@ -10,16 +10,24 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mmcontrast.config import Count, Fraction, NonNegativeCount, config
+from mmcontrast.config import Count, Fraction, NonNegative, NonNegativeCount, Positive, config
 from mmcontrast.data.collate import Encode, collate
-from mmcontrast.data.mixture import Draw, Mixture, Place
-from mmcontrast.data.source import Drawn, Source, SourceConfig
-from mmcontrast.errors import ShardError, SkipSample
+from mmcontrast.data.mixture import Draw, Mixture, Share, Stage
+from mmcontrast.data.source import Drawn, Source, SourceConfig, line_order
+from mmcontrast.errors import ShardError, SkipSample, did_you_mean
 from mmcontrast.specs import InputSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.types import Batch
 
 MAX_SUBSTITUTES = 100  # tries to replace one bad row
+
+
+@config
+class StageConfig:
+    """Other weights from a step on: easy sources first, say."""
+
+    from_step: NonNegativeCount
+    weights: dict[str, NonNegative]  # by source; 0 leaves it out; sources that are not named keep their weight
 
 
 @config
@@ -29,10 +37,25 @@ class DataConfig:
     sources: dict[str, SourceConfig]
     batch_rows: Count  # rows of one global batch, over all ranks
     draw: Draw = "per_row"  # mix sources inside each batch, or give each batch to one source
+    temperature: Positive = 1.0  # weights are raised to 1 / temperature: above 1 evens them out
+    stages: dict[str, StageConfig] = {}  # curriculum: a stage's weights hold until the next stage begins
+    block_rows: Count = 65_536  # rows that are shuffled together; a source with no more is shuffled whole
+    lanes: Count = 8  # runs of shards of a larger source that are read side by side, each in blocks of block_rows
     workers: NonNegativeCount = 2  # loading processes a rank; 0 loads in the training process
     prefetch: Count = 2  # batches a worker keeps ready
     cache_decoded: bool = False  # keep decoded rows in memory: for sets that fit
     max_skipped: Fraction = 0.02  # share of damaged rows after which the run stops
+
+    def __post_init__(self) -> None:
+        starts = [stage.from_step for stage in self.stages.values()]
+        if len(set(starts)) < len(starts):
+            raise ValueError(f"stages: two begin at the same step: {sorted(starts)}.")
+        for name, stage in self.stages.items():
+            for source in stage.weights:
+                if source not in self.sources:
+                    raise ValueError(
+                        f"stages.{name}.weights: there is no source '{source}'.{did_you_mean(source, self.sources)}"
+                    )
 
 
 @dataclass(frozen=True)
@@ -51,30 +74,57 @@ class _Steps(Dataset[Loaded]):
     ) -> None:
         self.config, self.specs = config, dict(specs)
         self.rank, self.world_size = rank, world_size
+        self.mixture = build_mixture(config, seed=seed)
         self.sources = {
-            name: Source(source, name=name, seed=seed, specs=specs) for name, source in config.sources.items()
+            name: Source(source, name=name, seed=seed, specs=specs, order=self.mixture.shares[name].order)
+            for name, source in config.sources.items()
         }
-        weights = {name: source.weight for name, source in config.sources.items()}
-        self.mixture = Mixture(weights, batch_rows=config.batch_rows, draw=config.draw, seed=seed)
         self.encode = encoders(specs)
 
     def __getitem__(self, step: int) -> Loaded:
-        places = self.mixture.batch(step)
-        mine = len(places) // self.world_size
+        draws = self.mixture.batch(step)
+        mine = len(draws) // self.world_size
+        draws = draws.rows(slice(self.rank * mine, (self.rank + 1) * mine))
         skipped: list[str] = []
-        rows = [self._draw(place, skipped) for place in places[self.rank * mine : (self.rank + 1) * mine]]
+        rows = [
+            self._draw(self.sources[draws.names[source]], position, skipped)
+            for source, position in zip(draws.source.tolist(), draws.position.tolist(), strict=True)
+        ]
         return Loaded(collate(rows, specs=self.specs, encode=self.encode), skipped)
 
-    def _draw(self, place: Place, skipped: list[str]) -> Drawn:
-        source = self.sources[place.source]
+    def _draw(self, source: Source, position: int, skipped: list[str]) -> Drawn:
         for attempt in range(MAX_SUBSTITUTES):
             try:
-                # A damaged row is replaced by one half a line further on: the same one on every rank and run.
-                position = place.position + attempt * (len(source) // 2 + 1)
-                return source.draw(position, cache=self.config.cache_decoded)
+                # A damaged row is replaced by the same other one on every rank and run.
+                return source.draw(source.order.substitute(position, attempt), cache=self.config.cache_decoded)
             except SkipSample as error:
                 skipped.append(str(error))
-        raise ShardError(f"source '{place.source}': {MAX_SUBSTITUTES} damaged rows in a row, the last: {skipped[-1]}")
+        raise ShardError(f"source '{source.name}': {MAX_SUBSTITUTES} damaged rows in a row, the last: {skipped[-1]}")
+
+
+def build_mixture(config: DataConfig, *, seed: int) -> Mixture:
+    """The mixture that a config describes.
+
+    Raises:
+        ShardError, ConfigError: a manifest cannot be read, or nothing can be drawn.
+    """
+    shares = {}
+    for name, source in config.sources.items():
+        order = line_order(source, name=name, seed=seed, block_rows=config.block_rows, lanes=config.lanes)
+        weight = float(order.rows) if source.weight == "rows" else source.weight
+        if source.when_dry == "repeat":
+            shares[name] = Share(order=order, weight=weight)
+        else:
+            limit = int(source.epochs * order.rows)
+            shares[name] = Share(order=order, weight=weight, limit=limit, when_dry=source.when_dry)
+    return Mixture(
+        shares,
+        batch_rows=config.batch_rows,
+        draw=config.draw,
+        seed=seed,
+        temperature=config.temperature,
+        stages=tuple(Stage(stage.from_step, stage.weights) for stage in config.stages.values()),
+    )
 
 
 def encoders(specs: Mapping[str, InputSpec]) -> dict[str, Encode]:
@@ -100,8 +150,14 @@ class Loader:
         self._last = 0
         self.rows = self.skipped = 0
 
+    @property
+    def end(self) -> int | None:
+        """Number of batches there are; None: endless."""
+        return self._steps.mixture.end
+
     def seek(self, step: int, *, last: int) -> None:
-        """Make ``step`` the next batch, and ``last`` the end of the stream."""
+        """Make ``step`` the next batch, and ``last`` the end of the stream (or the data's end, if that is before)."""
+        last = last if self.end is None else min(last, self.end)
         self._next, self._last, self._iterator = step, last, None
 
     def __iter__(self) -> Loader:
@@ -127,13 +183,11 @@ class Loader:
         return loaded
 
     def stats(self) -> dict[str, float]:
-        """Epochs seen of each source, and damaged rows replaced, so far."""
+        """Rows drawn and epochs seen of each source, and damaged rows replaced, so far."""
         mixture = self._steps.mixture
-        epochs = {
-            f"epochs/{name}": mixture.epochs(name, self._next, rows=len(source))
-            for name, source in self._steps.sources.items()
-        }
-        return {**epochs, "skipped_rows": self.skipped}
+        draws = {f"draws/{name}": count for name, count in mixture.drawn(self._next).items()}
+        epochs = {f"epochs/{name}": mixture.epochs(name, self._next) for name in mixture.names}
+        return {**draws, **epochs, "skipped_rows": self.skipped}
 
     def _start(self) -> Iterator[Loaded]:
         options: dict[str, Any] = {}

@@ -1,22 +1,23 @@
 """One manifest as an endless, seekable line of rows: position -> (epoch, row) -> decoded sample.
 
-The order is a pure function of (manifest, seed, name): each epoch is a permutation drawn by a counter-based
-generator, and each row's randomness is keyed by (seed, name, epoch, row).
+The order is a pure function of (manifest, seed, name), see :mod:`mmcontrast.data.order`; each row's randomness is
+keyed by (seed, name, epoch, row).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from mmcontrast.config import Positive, config
 from mmcontrast.data.decode import decode_audio, decode_image
 from mmcontrast.data.manifest import ColumnSpec
+from mmcontrast.data.mixture import WhenDry
+from mmcontrast.data.order import LineOrder, generator, stable_hash
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.image import ImageTransform, train_image
@@ -31,7 +32,9 @@ class SourceConfig:
     """One named source of a mixture."""
 
     manifest: str  # folder with manifest.json, or package:NAME for a set shipped with mmcontrast
-    weight: Positive = 1.0  # share of the mixture's draws
+    weight: Positive | Literal["rows"] = 1.0  # share of the mixture's draws; rows: as many as the source has rows
+    epochs: Positive = 1.0  # passes over its rows after which the source is dry
+    when_dry: WhenDry = "repeat"  # then go on with more passes, drop out of the mixture, or stop the run
     where: dict[str, str] = {}  # keep only rows whose JSON field has this value
     group: str | None = None  # JSON field: rows of equal value are never each other's negatives
     splice: Splice | None = None  # two clips after each other, with their captions joined
@@ -39,6 +42,10 @@ class SourceConfig:
     image: ImageTransform = ImageTransform()
     audio: AudioTransform = AudioTransform()
     text: TextTransform = TextTransform()
+
+    def __post_init__(self) -> None:
+        if self.epochs != 1 and self.when_dry == "repeat":
+            raise ValueError("epochs has no effect with when_dry: repeat. Set when_dry to drop or stop.")
 
 
 @dataclass(frozen=True)
@@ -60,36 +67,25 @@ class Drawn:
     group: int  # -1: no group
 
 
-def stable_hash(*parts: object) -> int:
-    """Hash of the parts' text to 63 bits, the same on every machine and run."""
-    digest = hashlib.blake2b("\x1f".join(str(part) for part in parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-def generator(*parts: object) -> np.random.Generator:
-    """Counter-based random generator keyed by the parts."""
-    return np.random.Generator(np.random.Philox(key=stable_hash(*parts)))
-
-
-@lru_cache(maxsize=16)
-def _permutation(rows: int, seed: int, name: str, epoch: int) -> np.ndarray:
-    return generator("order", seed, name, epoch).permutation(rows)
-
-
 class Source:
     """Rows of one manifest by position in an endless shuffled line."""
 
-    def __init__(self, config: SourceConfig, *, name: str, seed: int, specs: Mapping[str, InputSpec]) -> None:
+    def __init__(
+        self, config: SourceConfig, *, name: str, seed: int, specs: Mapping[str, InputSpec], order: LineOrder
+    ) -> None:
         """Open the shards.
 
         Args:
             specs: column name -> what its tower asks for; other columns are not decoded.
+            order: where each row stands in the line, from :func:`line_order`.
         """
-        self.config, self.name, self.seed = config, name, seed
+        self.config, self.name, self.seed, self.order = config, name, seed, order
         self.shards: ShardSet = open_shards(config.manifest)
         self.rows = matching_rows(config.manifest, config.where, name=name)
         self.specs = {column: spec for column, spec in specs.items() if column in self.shards.manifest.columns}
         self._cache: dict[int, Decoded] = {}
+        others = generator("order", seed, f"{name} captions", 0)
+        self._captions_of = others.permutation(len(self.shards)) if config.shuffle_captions else np.empty(0, np.int64)
         self._excluded = read_excluded(config.splice.exclude) if config.splice is not None else frozenset()
 
     def __len__(self) -> int:
@@ -97,8 +93,8 @@ class Source:
 
     def locate(self, position: int) -> tuple[int, int]:
         """Return (epoch, row) of a position in the line."""
-        epoch, place = divmod(position, len(self))
-        return epoch, self.rows[int(_permutation(len(self), self.seed, self.name, epoch)[place])]
+        located = self.order.locate(np.array([position]))
+        return int(located.epochs[0]), self.rows[int(located.rows[0])]
 
     def draw(self, position: int, *, cache: bool) -> Drawn:
         """Decode and transform the row at ``position``.
@@ -140,8 +136,7 @@ class Source:
         for column, spec in self.specs.items():
             origin = raw
             if self.config.shuffle_captions and isinstance(spec, TextSpec):
-                others = _permutation(len(self.shards), self.seed, f"{self.name} captions", 0)
-                origin = self.shards[int(others[row])]
+                origin = self.shards[int(self._captions_of[row])]
             cells[column] = decode_cell(origin, self.shards.manifest.columns[column], spec)
         group, part = -1, None
         if self.config.group is not None:
@@ -168,6 +163,20 @@ class Source:
             "text": [caption],
         }
         return Decoded(first.key, cells, stable_hash("group", caption), None)
+
+
+def line_order(config: SourceConfig, *, name: str, seed: int, block_rows: int, lanes: int) -> LineOrder:
+    """The order of a source's rows.
+
+    Raises:
+        ConfigError: no row has the fields that ``where`` asks for.
+    """
+    shard_rows = np.array([shard.rows for shard in open_shards(config.manifest).manifest.shards])
+    if config.where:
+        rows = np.asarray(matching_rows(config.manifest, config.where, name=name))
+        ends = np.searchsorted(rows, np.cumsum(shard_rows))
+        shard_rows = np.diff(ends, prepend=0)
+    return LineOrder(shard_rows.tolist(), seed=seed, name=name, block_rows=block_rows, lanes=lanes)
 
 
 def matching_rows(manifest: str, where: dict[str, str], *, name: str) -> Sequence[int]:
