@@ -56,14 +56,14 @@ def train(run: Run) -> Trained:
     model = Model(run.model, build_objectives(run))
     seed_rank(run.seed, comm.rank())
     engine = ENGINES.build(run.engine, model=model, optimizer=OPTIMIZERS.build(run.optimizer))
-    schedule = SCHEDULES.build(run.schedule, steps=run.steps)
     step = STEPS.build(run.step, engine=engine)
     specs = run.column_specs(model.needs)
     loader = Loader(run.data, seed=run.seed, specs=specs, rank=comm.rank(), world_size=comm.world_size())
+    last = run.steps if loader.end is None else min(run.steps, loader.end)
+    schedule = SCHEDULES.build(run.schedule, steps=last)
 
     # ------------------------------------------------------------------ resume
     clock = resume(home, engine)
-    last = run.steps if loader.end is None else min(run.steps, loader.end)
     loader.seek(clock.step, last=last)
     log = Log(home, steps=run.steps, every_steps=run.log.every_steps, tensorboard=run.log.tensorboard)
 
