@@ -33,7 +33,7 @@ KINDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 2 for a user's mistake, 130 for ctrl-C."""
+    """Run the command line; return the exit code: 0, 2 for a user's mistake, 76 for a lost rank, 130 for ctrl-C."""
     parsed = parser().parse_args(arguments)
     try:
         return int(parsed.call(parsed) or 0)
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         if not error.on_every_rank or comm.launch().rank == 0:
             print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

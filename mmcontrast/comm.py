@@ -277,6 +277,30 @@ def gather_objects(value: Any) -> list[Any]:
     return found
 
 
+def any_true(*flags: bool) -> list[bool]:
+    """For each flag, whether any rank says so; one collective for all of them."""
+    if world_size() == 1:
+        return list(flags)
+    verdict = torch.tensor([1 if flag else 0 for flag in flags])
+    dist.all_reduce(verdict, op=dist.ReduceOp.MAX)
+    return [bool(value) for value in verdict.tolist()]
+
+
+def gather_bytes(content: bytes) -> list[bytes]:
+    """Every rank's bytes, in rank order, on every rank."""
+    if world_size() == 1:
+        return [content]
+    size = torch.tensor([len(content)])
+    sizes = [torch.zeros_like(size) for _ in range(world_size())]
+    dist.all_gather(sizes, size)
+    longest = max(int(each) for each in sizes)
+    padded = torch.zeros(longest, dtype=torch.uint8)
+    padded[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else padded[:0]
+    parts = [torch.empty_like(padded) for _ in range(world_size())]
+    dist.all_gather(parts, padded)
+    return [part[: int(each)].numpy().tobytes() for part, each in zip(parts, sizes, strict=True)]
+
+
 def barrier() -> None:
     """Wait for every rank."""
     if world_size() > 1:

@@ -10,6 +10,7 @@ class MMContrastError(Exception):
     """A mistake of the user's: what, where, what was expected, what to do."""
 
     on_every_rank = False  # every rank raises the same one, so that one rank says it
+    exit_code = 2
 
 
 class ConfigError(MMContrastError):
@@ -53,7 +54,13 @@ class LaunchError(MMContrastError):
 
 
 class Diverged(MMContrastError):
-    """The loss or a gradient stopped being finite."""
+    """The loss or a gradient stopped being finite, or jumped, and the policy says stop."""
+
+
+class RankLost(MMContrastError):
+    """A rank of the job is dead, stopped or stuck; the same command goes on from the newest checkpoint."""
+
+    exit_code = 76
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

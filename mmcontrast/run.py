@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mmcontrast import comm
 from mmcontrast.config import Count, NonNegativeCount, OneOf, Positive, config, load
@@ -15,6 +15,7 @@ from mmcontrast.data.source import check_source
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
 from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_mean
+from mmcontrast.guard import GuardConfig
 from mmcontrast.model import ModelConfig, modality_of
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.optim import OPTIMIZERS, SCHEDULES
@@ -24,6 +25,7 @@ from mmcontrast.specs import InputSpec
 from mmcontrast.steps import STEPS
 from mmcontrast.steps.plain import Plain
 from mmcontrast.types import Needs
+from mmcontrast.watchdog import WatchdogConfig
 
 
 @config
@@ -38,8 +40,14 @@ class LogConfig:
 class CheckpointConfig:
     """When checkpoints are written, and which are kept."""
 
-    every_steps: Count | None = None  # null: only at the end
+    every_steps: Count | None = None  # null: not by steps; there is always one at the end
+    every_minutes: Positive | None = None  # also when so many minutes have passed since the last one; null: never
     keep: Count = 2  # newest ones kept
+    keep_every_steps: Count | None = None  # those of a multiple of so many steps are kept for good; null: none
+    keep_best: NonNegativeCount = 0  # so many with the best value of best_metric are kept too
+    best_metric: str = "loss"  # a name of metrics.jsonl; the last value written before the checkpoint counts
+    best_is: Literal["lowest", "highest"] = "lowest"
+    retry_seconds: Positive = 60.0  # after a failed write, time until the next try
 
 
 @config
@@ -59,7 +67,9 @@ class Run:
     log: LogConfig = LogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     threads: Count | None = None  # CPU threads of the training process; null: torch's choice
-    spike_limit: Positive | None = None  # stop when the loss exceeds this; null: only when it is not finite
+    guard: GuardConfig = GuardConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
+    spike_limit: Positive | None = None  # a loss above this counts as not finite; null: none does
 
     def column_specs(self, needs: Needs) -> dict[str, InputSpec]:
         """Column -> what its tower asks for, for every column that is embedded."""
@@ -67,8 +77,11 @@ class Run:
         return {column: specs[modality_of(column)] for column in needs.embeddings}
 
 
-# Fields that may differ between the runs of one folder: they change no weight.
-FREE_FIELDS = ("out", "log", "checkpoint", "threads", "data.workers", "data.prefetch", "data.cache_decoded")
+# Fields that may differ between the runs of one folder: they change no weight, or say what to do when a step fails.
+FREE_FIELDS = (
+    "out", "log", "checkpoint", "guard", "watchdog", "threads",
+    "data.workers", "data.prefetch", "data.cache_decoded",
+)  # fmt: skip
 
 
 def load_run(path: Path, overrides: list[str] | None = None) -> Run:

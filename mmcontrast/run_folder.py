@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mmcontrast import comm
 from mmcontrast.config import dump, flatten, parse, parse_yaml, to_tree
 from mmcontrast.errors import ConfigError, RunFolderError
 from mmcontrast.run import FREE_FIELDS, Run
@@ -30,6 +33,23 @@ def open_run_folder(run: Run) -> Path:
             )
     path.write_text(dump(run), encoding="utf-8")
     return run.out
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """Return the config and the versions of what runs it, as plain JSON, for a checkpoint."""
+    packages = ("mmcontrast", "torch", "numpy", "deepspeed", "timm", "open_clip_torch")
+    return {
+        "config": to_tree(run),
+        "world_size": comm.world_size(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def read_run_folder(folder: Path) -> Run:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 from types import FrameType, TracebackType
 
-from mmcontrast import comm
-
 # 75 is EX_TEMPFAIL: stopped on request, saved, to be started again.  130 is what a shell shows for ctrl-C.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGUSR1: 75}
 
@@ -44,6 +42,7 @@ class StopSignal:
         """What the process should end with."""
         return EXIT_CODES.get(self.received, 75) if self.received is not None else 75
 
-    def agreed(self) -> bool:
-        """True once any rank has received a signal; every rank must ask."""
-        return not comm.all_true(self.received is None)
+    @property
+    def asked(self) -> bool:
+        """Whether this rank has received a signal; ranks must agree before they act on it."""
+        return self.received is not None

@@ -182,6 +182,14 @@ class Loader:
             )
         return loaded
 
+    def counts(self) -> dict[str, int]:
+        """This rank's rows and damaged rows so far, for a checkpoint."""
+        return {"rows": self.rows, "skipped": self.skipped}
+
+    def load_counts(self, counts: dict[str, int]) -> None:
+        """Go on counting from :meth:`counts`."""
+        self.rows, self.skipped = counts["rows"], counts["skipped"]
+
     def stats(self) -> dict[str, float]:
         """Rows drawn and epochs seen of each source, and damaged rows replaced, so far."""
         mixture = self._steps.mixture

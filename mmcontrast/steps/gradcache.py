@@ -9,7 +9,7 @@ import torch
 from mmcontrast.config import Count, config
 from mmcontrast.engines.base import Engine
 from mmcontrast.randomness import RandomState
-from mmcontrast.steps import STEPS
+from mmcontrast.steps import STEPS, Allows, always
 from mmcontrast.types import Batch, Embeddings, Terms
 
 
@@ -34,8 +34,8 @@ class GradCache:
     def __init__(self, config: Any, *, engine: Engine) -> None:
         self.config, self.engine = config, engine
 
-    def __call__(self, batch: Batch) -> Terms:
-        """Leave gradients on the model; return the loss and its scalars."""
+    def __call__(self, batch: Batch, *, allows: Allows = always) -> Terms:
+        """Leave gradients on the model, if the loss is allowed a backward; return the loss and its scalars."""
         rows, engine = self.config.chunk_rows, self.engine
         chunks = batch.chunks(rows)
         with engine.one_update():
@@ -46,6 +46,8 @@ class GradCache:
                     seen.append((state, engine("embed", chunk)))
             leaves = Embeddings.join([embeddings for _, embeddings in seen]).as_leaves()
             terms = engine("loss", leaves)
+            if not allows(terms):
+                return terms
             engine.backward(terms.loss, last=False)
             grads = leaves.grads(rows, scale=engine.loss_scale)
             for number, (chunk, (state, _), grad) in enumerate(zip(chunks, seen, grads, strict=True), start=1):

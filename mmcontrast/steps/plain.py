@@ -6,7 +6,7 @@ from typing import Any
 
 from mmcontrast.config import config
 from mmcontrast.engines.base import Engine
-from mmcontrast.steps import STEPS
+from mmcontrast.steps import STEPS, Allows, always
 from mmcontrast.types import Batch, Terms
 
 
@@ -23,9 +23,10 @@ class Plain:
     def __init__(self, config: Any, *, engine: Engine) -> None:
         self.config, self.engine = config, engine
 
-    def __call__(self, batch: Batch) -> Terms:
-        """Leave gradients on the model; return the loss and its scalars."""
+    def __call__(self, batch: Batch, *, allows: Allows = always) -> Terms:
+        """Leave gradients on the model, if the loss is allowed a backward; return the loss and its scalars."""
         with self.engine.one_update():
             terms = self.engine("loss", self.engine("embed", batch))
-            self.engine.backward(terms.loss)
+            if allows(terms):
+                self.engine.backward(terms.loss)
         return terms

@@ -1,0 +1,105 @@
+"""All that a step changes and a checkpoint holds: taken up from the newest valid checkpoint, and saved whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmcontrast import comm
+from mmcontrast.checkpoint import Clock
+from mmcontrast.checkpoint.writer import Checkpoints
+from mmcontrast.data.loader import Loader
+from mmcontrast.engines.base import Engine
+from mmcontrast.guard import Guard, Trouble, agreed
+from mmcontrast.journal import Entry, Journal
+from mmcontrast.logs import Log
+from mmcontrast.randomness import restore_all, seed_all
+from mmcontrast.run import Run
+from mmcontrast.run_folder import describe
+
+
+class Progress:
+    """Where a run is, and the way back and forth between memory and checkpoints.  Every method is collective."""
+
+    def __init__(self, run: Run, *, engine: Engine, loader: Loader, log: Log, checkpoints: Checkpoints) -> None:
+        self.run, self.engine, self.loader, self.log, self.checkpoints = run, engine, loader, log, checkpoints
+        self.clock = Clock()
+        self.guard = Guard(run.guard, limit=run.spike_limit)
+        self.journal = Journal(run.out / "journal.jsonl")
+        self.metrics: dict[str, float] = {}  # the last row of metrics.jsonl
+        self._about = describe(run)
+
+    def resume(self, *, before: int | None = None) -> bool:
+        """Go to the newest valid checkpoint, of at most ``before`` updates; False when there is none."""
+        saved = self.checkpoints.resume(before=before)
+        if saved is not None:
+            self.engine.load_model_state(saved.model)
+            self.engine.load_training_state(saved.optimizer)
+            self.guard.load_state(saved.about["guard"])
+            self.metrics, self.clock = saved.about["metrics"], saved.clock
+            if len(saved.ranks) == comm.world_size():
+                mine = saved.ranks[comm.rank()]
+                restore_all(mine["random"])
+                self.loader.load_counts(mine["loader"])
+            else:  # none of these ranks has a past: new draws, a function of seed, step and rank
+                seed_all(self.run.seed + 7919 * (1 + self.clock.step), comm.rank())
+                self.log.say(
+                    f"the checkpoint is of {len(saved.ranks)} rank(s), this run has {comm.world_size()}: "
+                    "the samples of each step stay the same, dropout is drawn anew"
+                )
+        self._seek(self.clock.batch)
+        return saved is not None
+
+    def save(self) -> None:
+        """Begin to write a checkpoint."""
+        self.checkpoints.take(self.clock, self.engine, loader=self.loader.counts(), about=self._said())
+
+    def finish(self) -> Path:
+        """Make sure that the last state is on the disk; return its folder."""
+        return self.checkpoints.finish(self.clock, self.engine, loader=self.loader.counts(), about=self._said())
+
+    def advance(self, rows: int, seconds: float) -> None:
+        """Count one step: the next batch is the one after it that no rollback dropped."""
+        self.clock.step += 1
+        self.clock.rows += rows
+        self.clock.seconds += seconds
+        following = self.clock.batch + 1
+        self.clock.batch = self.journal.next_batch(following)
+        if self.clock.batch != following:
+            self._seek(self.clock.batch)
+
+    def stats(self) -> dict[str, float]:
+        """Rows and seconds so far, epochs, damaged rows, and what checkpoints cost."""
+        sizes = {"rows": self.clock.rows, "batch_rows": self.run.data.batch_rows, "seconds": self.clock.seconds}
+        return {**sizes, **self.loader.stats(), **self.checkpoints.stats()}
+
+    def leave_out(self, trouble: Trouble) -> None:
+        """Act on a step that is not kept: note it, and go back to a checkpoint where the policy says so.
+
+        Raises:
+            Diverged: nothing to go back to, or too many rollbacks.
+        """
+        step, batch = self.clock.step, self.clock.batch
+        if trouble.action == "skip":
+            self.journal.add(Entry("skip", step, batch, batch, trouble.reason, trouble.keys))
+            self.log.say(f"skipped: {trouble.message()}")
+            return
+        budget = self.run.guard.max_rollbacks
+        if len(self.journal.rollbacks) >= budget:
+            raise agreed(f"{trouble.message()}. The run has gone back {budget} times, as often as it may.")
+        if not self.resume(before=step - self.run.guard.rollback_steps):
+            raise agreed(f"{trouble.message()}. There is no checkpoint to go back to.")
+        first, last = self.clock.batch, batch + self.run.guard.rollback_batches
+        self.journal.add(Entry("rollback", step, first, last, trouble.reason, trouble.keys))
+        self._seek(first)
+        self.log.say(
+            f"went back to step {self.clock.step}: {trouble.message()}. "
+            f"Batches {first} to {last} are dropped for good."
+        )
+
+    def _seek(self, batch: int) -> None:
+        self.clock.batch = self.journal.next_batch(batch)
+        self.loader.seek(self.clock.batch, last=self.clock.batch + self.run.steps - self.clock.step)
+
+    def _said(self) -> dict[str, Any]:
+        return {**self._about, "metrics": self.metrics, "guard": self.guard.state()}
