@@ -277,6 +277,11 @@ def gather_objects(value: Any) -> list[Any]:
     return found
 
 
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether a collective failed because ranks could not be reached; gloo raises a plain RuntimeError then."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+
+
 def any_true(*flags: bool) -> list[bool]:
     """For each flag, whether any rank says so; one collective for all of them."""
     if world_size() == 1:

@@ -2,8 +2,8 @@
 
 Each rank keeps one small file under ``RUN/ranks/`` that its thread rewrites every few seconds: a counter, and where
 the main thread is.  Each thread watches the next rank's file.  Whoever finds a rank lost writes the verdict, which
-exists once, says it in one message and ends; the others see the verdict and end too.  A rank whose main thread makes no
-progress is found by its own thread; the ranks that are furthest behind are then named.  Stacks go to
+exists once, says it in one message and ends; the others see the verdict and end too.  A rank whose main thread makes
+no progress is found by its own thread; the ranks that are furthest behind are then named.  Stacks go to
 ``RUN/ranks/*.stack``.
 """
 
@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from mmcontrast import comm
 from mmcontrast.config import Positive, config
@@ -34,7 +35,7 @@ VERDICT = "verdict"
 class WatchdogConfig:
     """When a rank counts as lost.  Times are of real clocks, in seconds."""
 
-    hung_seconds: Positive = 480.0  # no progress of a rank for so long ends the run; keep it under engine.timeout_seconds
+    hung_seconds: Positive = 480.0  # no progress of a rank for so long ends the run; less than engine.timeout_seconds
     lost_seconds: Positive = 20.0  # a rank whose heartbeat has not moved for so long is lost
     beat_seconds: Positive = 2.0  # between heartbeats
 
@@ -90,7 +91,7 @@ class Watchdog:
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()
         try:
-            if isinstance(error, RuntimeError) and self.world_size > 1:  # perhaps another rank's end is the cause
+            if error is not None and self.world_size > 1 and comm.is_lost_connection(error):
                 self._explain(error)
         finally:
             together = kind is None or getattr(error, "on_every_rank", False)
@@ -103,11 +104,9 @@ class Watchdog:
         """Say what the main thread is doing in the block; entering and leaving are progress."""
         self.beat.step, self.beat.place = step, place
         self._move()
-        try:
-            yield
-        finally:
-            self.beat.place = f"after {place}"
-            self._move()
+        yield  # a block that fails is no progress
+        self.beat.place = f"after {place}"
+        self._move()
 
     def _move(self) -> None:
         self.beat.moves += 1
@@ -182,7 +181,7 @@ class Watchdog:
             f"(exit code {RankLost.exit_code})."
         )
 
-    def _explain(self, error: RuntimeError) -> None:
+    def _explain(self, error: BaseException) -> None:
         """A collective failed: find the rank that is to blame, within the time that losing it takes.
 
         Raises:
@@ -192,19 +191,18 @@ class Watchdog:
         while time.monotonic() < limit:
             for other in range(self.world_size):
                 if other != self.rank and (message := self._lost(other)) is not None:
-                    if self._first(message):
-                        raise RankLost(message) from error
-                    raise SystemExit(RankLost.exit_code) from error
+                    self._blame(message, error)
             if (self.folder / VERDICT).exists():
                 raise SystemExit(RankLost.exit_code) from error
             time.sleep(0.2)
             self.beat.count += 1
             self._write()
-        if time.monotonic() - self._moved > self.config.lost_seconds + self.config.hung_seconds / 2:
-            message = self._stuck()  # the collective's own timeout came first
-            if self._first(message):
-                raise RankLost(message) from error
-            raise SystemExit(RankLost.exit_code) from error
+        self._blame(self._stuck(), error)  # all are there: the collective's own timeout came first
+
+    def _blame(self, message: str, error: BaseException) -> NoReturn:
+        if self._first(message):
+            raise RankLost(message) from error
+        raise SystemExit(RankLost.exit_code) from error
 
     # ------------------------------------------------------------------- files
 

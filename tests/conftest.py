@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+
+from tests.fixtures import make_set
 
 # Tiny tensors gain nothing from threads, and lose much of them on a busy machine.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Manifests of 32 pictures and 20 sounds, both with captions."""
+    folder = tmp_path_factory.mktemp("sets")
+    return {
+        "pictures": make_set(folder / "pictures", columns=("image", "text"), rows=32),
+        "sounds": make_set(folder / "sounds", columns=("audio", "text"), rows=20),
+    }
