@@ -82,6 +82,8 @@ FREE_FIELDS = (
     "out", "log", "checkpoint", "guard", "watchdog", "threads",
     "data.workers", "data.prefetch", "data.cache_decoded",
 )  # fmt: skip
+# States know no engine: a run may go on under another one.  Of an engine's fields only these change the numbers.
+ENGINE_NUMBERS = ("engine.precision", "engine.clip_norm")
 
 
 def load_run(path: Path, overrides: list[str] | None = None) -> Run:

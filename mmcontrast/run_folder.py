@@ -10,7 +10,7 @@ from typing import Any
 from mmcontrast import comm
 from mmcontrast.config import dump, flatten, parse, parse_yaml, to_tree
 from mmcontrast.errors import ConfigError, RunFolderError
-from mmcontrast.run import FREE_FIELDS, Run
+from mmcontrast.run import ENGINE_NUMBERS, FREE_FIELDS, Run
 
 CONFIG_NAME = "config.yaml"
 
@@ -72,6 +72,8 @@ def _differences(old: Any, new: Any) -> list[str]:
     lines = []
     for key in sorted({*before, *after}):
         if any(key == free or key.startswith(f"{free}.") for free in FREE_FIELDS):
+            continue
+        if key.startswith("engine.") and key not in ENGINE_NUMBERS:
             continue
         if before.get(key) != after.get(key):
             lines.append(f"{key}: {before.get(key)!r} there, {after.get(key)!r} here")
