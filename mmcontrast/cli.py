@@ -70,6 +70,10 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser("list", help="list what can be named in a config")
     add.add_argument("kind", metavar="KIND", nargs="?", help=f"one of: {', '.join(KINDS)}")
     add.set_defaults(call=_list)
+    checkpoints = commands.add_parser("checkpoint", help="list, verify and consolidate checkpoints")
+    from mmcontrast.checkpoint_command import add_commands as add_checkpoint_commands
+
+    add_checkpoint_commands(checkpoints)
     evaluation = commands.add_parser("eval", help="evaluate a checkpoint, compare results, draw reports")
     from mmcontrast.evaluate.command import add_commands
 

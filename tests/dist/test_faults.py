@@ -93,7 +93,7 @@ def test_a_signal_to_one_rank_stops_all_together_and_the_run_goes_on_bit_for_bit
     began = time.monotonic()
     os.kill(processes[1].pid, signal.SIGUSR1)
     assert ended(processes, seconds=60) == [75, 75], said(tmp_path)
-    assert time.monotonic() - began < 10  # from the signal to a checkpoint on the disk
+    assert time.monotonic() - began < 30  # SLURM ends a job so long after SIGTERM
     stopped = newest(tmp_path / "parts/checkpoints")
     assert stopped is not None and 4 <= int(stopped.name[5:]) < 30
     assert f"saved to {stopped}; the same command resumes" in said(tmp_path)[0]
