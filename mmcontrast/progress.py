@@ -29,6 +29,18 @@ class Progress:
         self.metrics: dict[str, float] = {}  # the last row of metrics.jsonl
         self._about = describe(run)
 
+    @property
+    def planned(self) -> int:
+        """Steps that the config asks for and the data has."""
+        end = self.loader.end
+        return self.run.steps if end is None else min(self.run.steps, end)
+
+    @property
+    def last(self) -> int:
+        """Step after which the run ends: data that rollbacks dropped is missing at the end."""
+        clock, end = self.clock, self.loader.end
+        return self.run.steps if end is None else min(self.run.steps, clock.step + end - clock.batch)
+
     def resume(self, *, before: int | None = None) -> bool:
         """Go to the newest valid checkpoint, of at most ``before`` updates; False when there is none."""
         saved = self.checkpoints.resume(before=before)
@@ -99,7 +111,7 @@ class Progress:
 
     def _seek(self, batch: int) -> None:
         self.clock.batch = self.journal.next_batch(batch)
-        self.loader.seek(self.clock.batch, last=self.clock.batch + self.run.steps - self.clock.step)
+        self.loader.seek(self.clock.batch, last=self.clock.batch + self.last - self.clock.step)
 
     def _said(self) -> dict[str, Any]:
         return {**self._about, "metrics": self.metrics, "guard": self.guard.state()}

@@ -78,7 +78,7 @@ def train(run: Run) -> Trained:
 def loop(progress: Progress, *, stop: StopSignal, watchdog: Watchdog) -> Trained:
     """Resume and take steps until the last one, or until any rank is asked to stop."""
     run, engine, log, guard = progress.run, progress.engine, progress.log, progress.guard
-    schedule = SCHEDULES.build(run.schedule, steps=run.steps)
+    schedule = SCHEDULES.build(run.schedule, steps=progress.planned)
     step = STEPS.build(run.step, engine=engine)
 
     # ------------------------------------------------------------------ resume
@@ -87,7 +87,7 @@ def loop(progress: Progress, *, stop: StopSignal, watchdog: Watchdog) -> Trained
     log.start(progress.clock.step)
 
     # -------------------------------------------------------------------- loop
-    while progress.clock.step < run.steps:
+    while progress.clock.step < progress.last:
         asked, wanted = comm.any_true(stop.asked, progress.checkpoints.asks())
         if asked:
             break
@@ -126,11 +126,11 @@ def loop(progress: Progress, *, stop: StopSignal, watchdog: Watchdog) -> Trained
 
 def ended(progress: Progress, path: Path, stop: StopSignal) -> Trained:
     """Say how the loop ended, once its last state is saved."""
-    run, clock = progress.run, progress.clock
-    if clock.step < run.steps:
+    clock = progress.clock
+    if clock.step < progress.last:
         progress.log.say(f"stopped by {stop.name} at step {clock.step}, saved to {path}; the same command resumes")
         return Trained(path, clock.step, stop.exit_code)
-    progress.log.say(f"done: {run.steps} steps in {clock.seconds:.0f} s, checkpoint {path}")
+    progress.log.say(f"done: {clock.step} steps in {clock.seconds:.0f} s, checkpoint {path}")
     return Trained(path, clock.step, 0)
 
 
