@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+from mmcontrast.errors import MissingData
+
+PARTIAL = 3  # exit code when something could not be evaluated
 TRAINING_ROWS = 300  # rows of metrics.jsonl kept in a result, in even steps
 
 
@@ -15,11 +19,18 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     add = commands.add_parser("run", help="evaluate a checkpoint: a table, results.json and report.html")
     add.add_argument(
-        "checkpoint", type=Path, help="a run folder (its newest valid checkpoint) or one checkpoint in it"
+        "checkpoint",
+        help="a run folder (its newest valid checkpoint), one checkpoint in it, open_clip:NAME:WEIGHTS, or hf:FOLDER",
     )
     add.add_argument("--suite", default="quickstart", help="a shipped suite's name, or a YAML file")
     add.add_argument("--out", type=Path, help="folder of the results; default: RUN/eval/SUITE")
     add.add_argument("--device", default="cpu", help="torch device of the encoder")
+    add.add_argument("--data", type=Path, help="folder from which a suite's relative sources are meant")
+    add.add_argument(
+        "--cache", type=Path, help="folder where embeddings are kept, under digests of all they depend on"
+    )
+    add.add_argument("--workers", type=int, default=1, help="threads that decode pictures and sounds")
+    add.add_argument("--allow-missing", action="store_true", help="exit with 0 although files or rows are missing")
     add.set_defaults(call=_run)
     add = commands.add_parser("list", help="list shipped suites and their evaluations")
     add.set_defaults(call=_list)
@@ -32,40 +43,52 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add.set_defaults(call=_compare)
 
 
-def run_command(checkpoint: Path, *, suite: str, out: Path | None = None, device: str = "cpu") -> Path:
-    """Evaluate a checkpoint and its untrained twin on a suite; return the folder of the results.
+def run_command(
+    checkpoint: str | Path,
+    *,
+    suite: str,
+    out: Path | None = None,
+    device: str = "cpu",
+    data: Path | None = None,
+    cache: Path | None = None,
+    workers: int = 1,
+) -> tuple[Path, int]:
+    """Evaluate a checkpoint on a suite; return the folder of the results, and how many rows and sets were missing.
 
     Raises:
         ConfigError: no such suite, or one with problems.
         CheckpointError, RunFolderError: nothing usable at ``checkpoint``.
     """
-    from mmcontrast import checkpoint as checkpoints
-    from mmcontrast.evaluate.encoder import load_encoder, untrained_encoder
+    from mmcontrast.evaluate.checkpoints import open_checkpoint
     from mmcontrast.evaluate.report_html import write_report
     from mmcontrast.evaluate.suite import read_suite, result_tree, run_suite, write_result
     from mmcontrast.evaluate.table import print_table
-    from mmcontrast.run_folder import read_run_folder
 
     name, chosen = read_suite(suite)
-    path = checkpoints.find(Path(checkpoint))
-    home = path.parent.parent
-    run = read_run_folder(home)
-    print(f"evaluating {path} on suite '{name}'", flush=True)
+    opened = open_checkpoint(str(checkpoint), device=device)
+    print(f"evaluating {opened.name} on suite '{name}'", flush=True)
     result = run_suite(
         name,
         chosen,
-        load_encoder(path, device=device),
-        untrained=untrained_encoder(run.model, seed=run.seed + 1),
-        about=about_run(path, home, run),
+        opened.encoder,
+        untrained=opened.untrained,
+        about=opened.about,
+        quiet=not sys.stdout.isatty(),
         say=lambda text: print(text, flush=True),
+        data=data,
+        cache=cache,
+        workers=workers,
     )
-    folder = out or home / "eval" / name
+    if not result.reports:
+        reasons = "\n".join(f"  {label}: {why}" for label, why in {**result.skipped, **result.absent}.items())
+        raise MissingData(f"nothing of suite '{name}' could be evaluated:\n{reasons}")
+    folder = out or opened.home / "eval" / name
     written = write_result(result, folder)
     tree = result_tree(result)
     page = write_report(tree, folder)
     print_table(tree)
     print(f"results {written}\nreport  {page}")
-    return folder
+    return folder, result.partial
 
 
 def about_run(path: Path, home: Path, run: Any) -> dict[str, Any]:
@@ -97,7 +120,18 @@ def read_training(path: Path) -> list[dict[str, Any]]:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    run_command(parsed.checkpoint, suite=parsed.suite, out=parsed.out, device=parsed.device)
+    folder, partial = run_command(
+        parsed.checkpoint,
+        suite=parsed.suite,
+        out=parsed.out,
+        device=parsed.device,
+        data=parsed.data,
+        cache=parsed.cache,
+        workers=parsed.workers,
+    )
+    if partial and not parsed.allow_missing:
+        print(f"incomplete: {partial:,} sets or rows are missing, see {folder}/results.json", file=sys.stderr)
+        return PARTIAL
     return 0
 
 

@@ -1,0 +1,55 @@
+"""What can be evaluated: a run of ours, an open_clip model with a weights file, a Hugging Face folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmcontrast import checkpoint
+from mmcontrast.evaluate.base import Encoder
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model ready to be evaluated."""
+
+    name: str
+    home: Path  # folder beside which results go
+    encoder: Encoder
+    untrained: Encoder | None
+    about: dict[str, Any]  # weights' digest, config, training
+
+
+def open_checkpoint(location: str, *, device: str = "cpu") -> Opened:
+    """Open ``RUN``, ``RUN/checkpoints/STEP``, ``open_clip:NAME:WEIGHTS`` or ``hf:FOLDER``.
+
+    Raises:
+        CheckpointError, RunFolderError: nothing usable is there.
+    """
+    from mmcontrast.evaluate.foreign import open_clip_encoder, transformers_encoder
+
+    kind, colon, rest = location.partition(":")
+    if colon and kind == "open_clip":
+        return open_clip_encoder(rest, device=device)
+    if colon and kind == "hf":
+        return transformers_encoder(Path(rest), device=device)
+    return open_run(Path(location), device=device)
+
+
+def open_run(location: Path, *, device: str = "cpu") -> Opened:
+    """Open a run folder or one of its checkpoints, with its untrained twin."""
+    from mmcontrast.evaluate.command import about_run
+    from mmcontrast.evaluate.encoder import load_encoder, untrained_encoder
+    from mmcontrast.run_folder import read_run_folder
+
+    path = checkpoint.find(location)
+    home = path.parent.parent
+    run = read_run_folder(home)
+    return Opened(
+        name=str(path),
+        home=home,
+        encoder=load_encoder(path, device=device),
+        untrained=untrained_encoder(run.model, seed=run.seed + 1),
+        about=about_run(path, home, run),
+    )
