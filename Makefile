@@ -1,11 +1,12 @@
 # make demo   a fresh venv, install, train on real data, evaluate, report (about 15 minutes on 2 CPU cores)
 # make test   a fresh venv, install with the test extra, the whole unit suite
+# make test-slurm  a SLURM cluster of two nodes on this machine: requeue a run in its middle, compare (as root)
 # make check  lint, types and import contracts, in the same venv
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow check goldens clean
+.PHONY: demo test test-slow test-slurm check goldens clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +26,9 @@ test: $(VENV)/.installed-test
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: $(VENV)/.installed-test
+	$(BIN)/python -m tests.slurm.preemption
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

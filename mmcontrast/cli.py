@@ -74,6 +74,10 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.checkpoint_command import add_commands as add_checkpoint_commands
 
     add_checkpoint_commands(checkpoints)
+    launching = commands.add_parser("launch", help="write and submit job scripts")
+    from mmcontrast.launch_command import add_commands as add_launch_commands
+
+    add_launch_commands(launching)
     evaluation = commands.add_parser("eval", help="evaluate a checkpoint, compare results, draw reports")
     from mmcontrast.evaluate.command import add_commands
 

@@ -31,7 +31,7 @@ def said(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("number", "words", "seconds"),
-    [(signal.SIGKILL, "rank 1 (host", 30.0), (signal.SIGSTOP, "rank 1 (host", QUICK["lost_seconds"] + 10.0)],
+    [(signal.SIGKILL, "rank 1 (host", 30.0), pytest.param(signal.SIGSTOP, "rank 1 (host", QUICK["lost_seconds"] + 10.0, marks=pytest.mark.slow)],
 )
 def test_a_dead_or_stopped_rank_is_named_once(
     sets: dict[str, str], tmp_path: Path, number: signal.Signals, words: str, seconds: float
@@ -55,6 +55,7 @@ def test_a_dead_or_stopped_rank_is_named_once(
     assert ("its process ended" if number == signal.SIGKILL else "no heartbeat for") in text
 
 
+@pytest.mark.slow
 def test_a_stuck_rank_is_named_and_its_stack_shown(sets: dict[str, str], tmp_path: Path) -> None:
     run = long_run(sets, tmp_path / "run")
     processes = start_ranks(run, 2, tmp_path, fault="stuck")
@@ -81,6 +82,7 @@ def test_a_rank_that_fails_ends_the_others(sets: dict[str, str], tmp_path: Path)
     assert "ZeroDivisionError: built in" in second
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_all_together_and_the_run_goes_on_bit_for_bit(
     sets: dict[str, str], tmp_path: Path
 ) -> None:

@@ -1,0 +1,57 @@
+"""A checkpoint of two ranks goes on on one, and of one on two: the same samples, the same losses up to rounding."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmcontrast.checkpoint import load_model_state
+from mmcontrast.run import Run
+from mmcontrast.train import train
+from tests.dist.pool import on_ranks
+from tests.small_run import losses, run_of, tree
+
+
+def run_on(world_size: int, run: Run, folder: Path) -> None:
+    """Train on so many ranks."""
+    if world_size == 1:
+        train(run)
+        return
+    folder.mkdir()
+    on_ranks(train_step, world_size, folder, run)
+
+
+def train_step(run: Run) -> int:
+    """One rank's call; the number of steps done."""
+    return train(run).step
+
+
+def without_draws(sets: dict[str, str], out: Path, engine: dict[str, Any]) -> Run:
+    fields = tree(sets, out)
+    fields["model"]["towers"]["text"]["dropout"] = 0.0
+    fields["model"]["towers"]["audio"] |= {"mask_mels": 0, "mask_frames": 0}
+    return run_of(sets, out, model=fields["model"], engine=engine, checkpoint={"every_steps": 4},
+                  log={"every_steps": 1, "tensorboard": False})  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow)])
+def test_a_run_goes_on_on_another_number_of_ranks(
+    sets: dict[str, str], tmp_path: Path, before: int, after: int
+) -> None:
+    engines: dict[int, dict[str, Any]] = {1: {"type": "local", "device": "cpu"}, 2: {"type": "ddp", "device": "cpu"}}
+    whole = without_draws(sets, tmp_path / "whole", engines[1])
+    run_on(1, whole, tmp_path)
+    run_on(before, without_draws(sets, tmp_path / "parts", engines[before]), tmp_path / "first")
+    shutil.rmtree(tmp_path / "parts/checkpoints/step-00000008")
+    run_on(after, without_draws(sets, tmp_path / "parts", engines[after]), tmp_path / "second")
+    expected, found = losses(tmp_path / "whole"), losses(tmp_path / "parts")
+    assert sorted(found) == list(range(1, 9))
+    assert found == pytest.approx(expected, rel=1e-5)
+    weights = load_model_state(tmp_path / "parts/checkpoints/step-00000008")
+    for name, value in load_model_state(tmp_path / "whole/checkpoints/step-00000008").items():
+        # Adam divides by the root of the second moment: a small gradient's rounding shows in the weight.
+        torch.testing.assert_close(weights[name], value, atol=1e-3, rtol=1e-3, msg=name)
