@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from mmcontrast.config import Count, OneOf, config
+from mmcontrast.config import Count, Fraction, OneOf, config
+from mmcontrast.copies import FrozenCopy, MomentumCopy
 from mmcontrast.geometry import GEOMETRIES
 from mmcontrast.geometry.sphere import Sphere
 from mmcontrast.heads import HEADS
@@ -15,7 +18,7 @@ from mmcontrast.heads.linear import Linear
 from mmcontrast.objectives.base import Objective, Spaces
 from mmcontrast.specs import InputSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.types import Batch, Column, Embedded, Embeddings, Needs, Terms, Values, map_values
+from mmcontrast.types import Batch, Column, Embedded, Embeddings, Features, Needs, Terms, Tokens, Values, map_values
 
 
 @config
@@ -26,6 +29,7 @@ class ModelConfig:
     towers: dict[str, Annotated[Any, OneOf(TOWERS)]]  # modality -> tower
     heads: dict[str, Annotated[Any, OneOf(HEADS)]] = {}  # modality -> head; a linear one where none is named
     geometry: Annotated[Any, OneOf(GEOMETRIES)] = Sphere.Config()
+    momentum: Fraction = 0.996  # share that the momentum copy keeps of itself at each update (BYOL's start)
 
     def __post_init__(self) -> None:
         for modality, tower in self.towers.items():
@@ -50,11 +54,14 @@ def modality_of(column: str) -> str:
 class Model(nn.Module):
     """``embed(batch)`` and ``loss(embeddings)``, both through :meth:`forward`, so that engines see every call."""
 
-    def __init__(self, config: ModelConfig, objectives: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, objectives: dict[str, Any] | None = None, *, teacher: FrozenCopy | None = None
+    ) -> None:
         """Build every part with random weights.
 
         Args:
             objectives: name -> built :class:`Objective`; none for a model that only encodes.
+            teacher: embeds what objectives ask of a teacher; its weights are no part of this model's state.
         """
         super().__init__()
         self.config = config
@@ -68,11 +75,27 @@ class Model(nn.Module):
         )
         self.geometry = GEOMETRIES.build(config.geometry)
         self.objectives = nn.ModuleDict(objectives or {})
+        self._teacher = (teacher,)  # in a tuple, out of the module's tree: no state, no optimizer
+        self._seen: Embeddings | None = None
         towers: dict[str, Any] = dict(self.towers.items())
-        spaces = Spaces(config.dim, {name: tower.width for name, tower in towers.items()})
+        spaces = Spaces(
+            config.dim,
+            {name: tower.width for name, tower in towers.items()},
+            teacher_dim=None if teacher is None else teacher.dim,
+        )
         for objective in self.objectives.values():
             assert isinstance(objective, Objective)
             objective.attach(spaces)
+        self.momentum: MomentumCopy | None = None
+        if self.needs.momentum:
+            self.momentum = MomentumCopy(self.towers, self.heads, self.geometry, dim=config.dim)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Model:
+        """Move the teacher along with everything else."""
+        (teacher,) = self._teacher
+        if teacher is not None:
+            teacher._apply(fn)
+        return super()._apply(fn, recurse)
 
     @property
     def needs(self) -> Needs:
@@ -94,29 +117,45 @@ class Model(nn.Module):
 
     def embed(self, batch: Batch) -> Embeddings:
         """Embed each column that an objective reads, in sorted order, on its present rows alone."""
-        columns = {}
-        for name in self.needs.embeddings:
+        needs = self.needs
+        (teacher,) = self._teacher
+        columns, taught, averaged = {}, {}, {}
+        for name in needs.columns:
             column = batch.columns[name]
+            modality = modality_of(name)
             with torch.autocast(column.present.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-                columns[name] = self._embed_column(name, column)
-        return Embeddings(columns, batch.labels, batch.keys)
+                if name in needs.embeddings or name in needs.tokens:
+                    columns[name] = self._embed_column(column, keep_tokens=name in needs.tokens)
+                if name in needs.teacher:
+                    assert teacher is not None, "check() refuses a run that needs a teacher and names none"
+                    taught[name] = _scattered(column, partial(teacher.encode, modality))
+                if name in needs.momentum:
+                    assert self.momentum is not None
+                    averaged[name] = _scattered(column, partial(self.momentum.encode, modality))
+        inputs = {name: batch.columns[name] for name in needs.inputs}
+        return Embeddings(columns, batch.labels, batch.keys, taught=taught, averaged=averaged, inputs=inputs)
 
-    def _embed_column(self, name: str, column: Column) -> Embedded:
-        rows = column.present.nonzero().squeeze(1)
-        values = column.values
-        if len(rows) == 0:
-            # One zero row runs all the same and counts nothing: every rank must take the same path through the
-            # weights, or DDP and ZeRO wait for gradients that never come.
-            values = map_values(values, lambda tensor: tensor.new_zeros(1, *tensor.shape[1:]))
-        z = self.encode(modality_of(name), values)
-        if len(rows) == len(column.present):
-            return Embedded(z, column.present)
-        whole = z.new_zeros(len(column.present), z.shape[1])
-        used = rows if len(rows) else rows.new_zeros(1)
-        return Embedded(whole.index_copy(0, used, z if len(rows) else 0 * z), column.present)
+    def _embed_column(self, column: Column, *, keep_tokens: bool) -> Embedded:
+        kept: list[Features] = []
+
+        def encode(values: Values) -> Tensor:
+            features = self.towers[column.modality](values)
+            kept.append(features)
+            return self.geometry.project(self.heads[column.modality](features.pooled))
+
+        embedded = _scattered(column, encode)
+        (features,) = kept
+        if not keep_tokens or features.tokens is None:
+            return embedded
+        real = features.token_mask
+        if real is None:
+            real = torch.ones(features.tokens.shape[:2], dtype=torch.bool, device=features.tokens.device)
+        tokens = Tokens(_whole(features.tokens, column), _whole(real, column))
+        return Embedded(embedded.z, embedded.present, tokens)
 
     def loss(self, embeddings: Embeddings) -> Terms:
         """Weighted sum of the objectives, each seeing only what it declared."""
+        self._seen = embeddings.detached()  # for after_step; forward itself moves nothing
         losses: list[Tensor] = []
         scalars: dict[str, Tensor] = {}
         for name, objective in self.objectives.items():
@@ -128,7 +167,33 @@ class Model(nn.Module):
         return Terms(loss=torch.stack(losses).sum(), scalars=scalars)
 
     def after_step(self) -> None:
-        """Let objectives move their state; call once an update."""
+        """Let objectives and the momentum copy move their state; call once an update, on every rank."""
+        if self._seen is None:
+            return
         for objective in self.objectives.values():
             assert isinstance(objective, Objective)
-            objective.after_step()
+            objective.after_step(self._seen.limited(objective.needs()))
+        if self.momentum is not None:
+            self.momentum.follow(self.towers, self.heads, self.geometry, keep=self.config.momentum)
+        self._seen = None
+
+
+def _scattered(column: Column, encode: Callable[[Values], Tensor]) -> Embedded:
+    """Encode a column's present rows; absent rows are zeros."""
+    values = column.values
+    if not column.present.any():
+        # One zero row runs all the same and counts nothing: every rank must take the same path through the
+        # weights, or DDP and ZeRO wait for gradients that never come.
+        values = map_values(values, lambda tensor: tensor.new_zeros(1, *tensor.shape[1:]))
+    return Embedded(_whole(encode(values), column), column.present)
+
+
+def _whole(values: Tensor, column: Column) -> Tensor:
+    """Put present rows in their places among all; with none present, ``values`` is one row that counts nothing."""
+    rows = column.present.nonzero().squeeze(1)
+    if len(rows) == len(column.present):
+        return values
+    whole = values.new_zeros(len(column.present), *values.shape[1:])
+    if len(rows):
+        return whole.index_copy(0, rows, values)
+    return whole.index_copy(0, rows.new_zeros(1), values & False if values.dtype == torch.bool else 0 * values)

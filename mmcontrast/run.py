@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+
+import torch
 
 from mmcontrast import comm
 from mmcontrast.config import Count, NonNegativeCount, OneOf, Positive, config, load
@@ -18,6 +21,7 @@ from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_m
 from mmcontrast.guard import GuardConfig
 from mmcontrast.model import ModelConfig, modality_of
 from mmcontrast.objectives import OBJECTIVES
+from mmcontrast.objectives.base import Spaces
 from mmcontrast.optim import OPTIMIZERS, SCHEDULES
 from mmcontrast.optim.adamw import AdamW
 from mmcontrast.optim.cosine import Cosine
@@ -70,11 +74,12 @@ class Run:
     guard: GuardConfig = GuardConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     spike_limit: Positive | None = None  # a loss above this counts as not finite; null: none does
+    teacher: Path | None = None  # folder of a finished run whose encoders teach, for objectives that distil
 
     def column_specs(self, needs: Needs) -> dict[str, InputSpec]:
         """Column -> what its tower asks for, for every column that is embedded."""
         specs = self.model.specs()
-        return {column: specs[modality_of(column)] for column in needs.embeddings}
+        return {column: specs[modality_of(column)] for column in needs.columns}
 
 
 # Fields that may differ between the runs of one folder: they change no weight, or say what to do when a step fails.
@@ -120,6 +125,7 @@ def check(run: Run) -> list[str]:
         raise ConfigError("\n".join(problems))
     objectives = build_objectives(run)
     check_needs({name: objective.needs() for name, objective in objectives.items()}, run)
+    check_objectives(run, objectives)
     check_writable(run.out)
     local = run.data.batch_rows // world_size
     lines = [f"{world_size} rank(s) x {local} rows = {run.data.batch_rows:,} rows per update, {run.steps:,} updates"]
@@ -166,9 +172,10 @@ def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
     sources = provided(run)
     columns = sorted({column for names in sources.values() for column in names})
     problems = []
+    teacher = teacher_model(run)
     for name, need in needs.items():
         where = f"objective '{name}' ({run.objectives[name].registry_name})"
-        for column in need.embeddings:
+        for column in need.columns:
             if modality_of(column) not in run.model.towers:
                 problems.append(
                     f"{where} reads column '{column}', but model.towers has no tower for "
@@ -186,10 +193,59 @@ def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
         lacking = [source for source, config in run.data.sources.items() if config.group is None]
         if "group" in need.labels and len(lacking) == len(run.data.sources):
             problems.append(f"{where} reads the label 'group', but no source names a field: set data.sources.*.group.")
+        problems += [f"{where} {problem}" for problem in _teacher_problems(need, run, teacher)]
         if need.tokens and not STEPS.get(run.step.registry_name).reads_tokens:
             problems.append(f"{where} reads tokens, which step '{run.step.registry_name}' does not carry. Use plain.")
     if problems:
         raise NeedsError("\n".join(problems))
+
+
+def _teacher_problems(need: Needs, run: Run, teacher: ModelConfig | None) -> list[str]:
+    """What stands between an objective and the teacher's embeddings of its columns."""
+    if not need.teacher:
+        return []
+    if teacher is None:
+        return ["reads a teacher's embeddings, but teacher is null. Set teacher to the folder of a finished run."]
+    problems = []
+    for modality in sorted({modality_of(column) for column in need.teacher}):
+        if modality not in teacher.towers:
+            problems.append(f"reads the teacher's {modality}, but '{run.teacher}' has no {modality} tower.")
+        elif modality in run.model.towers and teacher.specs()[modality] != run.model.specs()[modality]:
+            problems.append(
+                f"shows the teacher what model.towers.{modality} reads, but the teacher reads "
+                f"{teacher.specs()[modality]} and not {run.model.specs()[modality]}. Give both the same inputs."
+            )
+    return problems
+
+
+def teacher_model(run: Run) -> ModelConfig | None:
+    """The teacher's towers, from its run folder.
+
+    Raises:
+        ConfigError: the folder holds no run.
+    """
+    return None if run.teacher is None else load(Run, run.teacher / "config.yaml").model
+
+
+def check_objectives(run: Run, objectives: Mapping[str, Any]) -> None:
+    """Let objectives say what cannot work at this batch size and these widths, building nothing real.
+
+    Raises:
+        ConfigError, NeedsError: every problem with the batch, or the first with the widths.
+    """
+    teacher = teacher_model(run)
+    problems = [
+        f"objectives.{name}: {line}"
+        for name, objective in objectives.items()
+        for line in objective.problems(run.data.batch_rows)
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    widths: defaultdict[str, int] = defaultdict(lambda: 8)  # of towers, which are not built: no check depends on them
+    spaces = Spaces(run.model.dim, widths, teacher_dim=None if teacher is None else teacher.dim)
+    for objective in objectives.values():
+        with torch.device("meta"):
+            objective.attach(spaces)
 
 
 def check_writable(folder: Path) -> None:

@@ -22,6 +22,7 @@ from mmcontrast.run import Run, build_objectives, check
 from mmcontrast.run_folder import open_run_folder
 from mmcontrast.steps import STEPS
 from mmcontrast.stopping import StopSignal
+from mmcontrast.teacher import load_teacher
 from mmcontrast.types import Terms
 from mmcontrast.watchdog import Watchdog
 
@@ -57,7 +58,7 @@ def train(run: Run) -> Trained:
         torch.set_num_threads(run.threads)
 
     # ------------------------------------------------------------------- build
-    model = Model(run.model, build_objectives(run))
+    model = Model(run.model, build_objectives(run), teacher=load_teacher(run))
     seed_rank(run.seed, comm.rank())
     engine = ENGINES.build(run.engine, model=model, optimizer=OPTIMIZERS.build(run.optimizer))
     specs = run.column_specs(model.needs)

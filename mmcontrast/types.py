@@ -49,6 +49,16 @@ class Column:
         last = first + int(self.present[start:stop].sum())
         return Column(self.modality, map_values(self.values, lambda tensor: tensor[first:last]), self.present[index])
 
+    @staticmethod
+    def join(parts: list[Column]) -> Column:
+        """Concatenate runs of rows of one column."""
+        values: Values = [part.values for part in parts]
+        if isinstance(values[0], dict):
+            values = {name: torch.cat([value[name] for value in values]) for name in values[0]}
+        else:
+            values = torch.cat(values)
+        return Column(parts[0].modality, values, torch.cat([part.present for part in parts]))
+
     def to(self, device: torch.device) -> Column:
         """Return the column on ``device``."""
         return Column(
@@ -106,6 +116,12 @@ class Needs:
     labels: tuple[str, ...] = ()  # entries of Batch.labels
     teacher: tuple[str, ...] = ()  # columns also embedded by a frozen teacher
     momentum: tuple[str, ...] = ()  # columns also embedded by the momentum copy
+    inputs: tuple[str, ...] = ()  # columns whose raw cells are read: token ids to predict, pictures to rebuild
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read in any way, sorted."""
+        return tuple(sorted({*self.embeddings, *self.tokens, *self.teacher, *self.momentum, *self.inputs}))
 
     def __or__(self, other: Needs) -> Needs:
         def union(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,6 +133,7 @@ class Needs:
             labels=union(self.labels, other.labels),
             teacher=union(self.teacher, other.teacher),
             momentum=union(self.momentum, other.momentum),
+            inputs=union(self.inputs, other.inputs),
         )
 
 
@@ -126,21 +143,60 @@ class Embedded:
 
     z: Float[Tensor, "B D"]
     present: Bool[Tensor, " B"]
+    tokens: Tokens | None = None  # of columns whose tokens are read
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A column's token sequence as its tower returns it; absent rows hold zeros and no real token."""
+
+    values: Float[Tensor, "B T width"]
+    real: Bool[Tensor, "B T"]  # False at padding and in absent rows
 
 
 @dataclass(frozen=True)
 class Embeddings(Mapping[str, Embedded]):
-    """What an objective sees of a batch: ``emb["text"].z``, ``.present`` and ``emb.labels``."""
+    """What an objective sees of a batch: ``emb["text"].z``, ``.present``, ``emb.label("group")`` and more."""
 
     columns: dict[str, Embedded]
     labels: dict[str, Tensor]
     row_keys: list[str]  # "source/shard/__key__" of every row
     needs: Needs | None = None  # set by the model per objective: reading anything undeclared raises
+    taught: dict[str, Embedded] = field(default_factory=dict)  # by the teacher, without gradient
+    averaged: dict[str, Embedded] = field(default_factory=dict)  # by the momentum copy, without gradient
+    inputs: dict[str, Column] = field(default_factory=dict)  # raw cells
 
     def __getitem__(self, name: str) -> Embedded:
-        if self.needs is not None and name not in self.needs.embeddings:
-            raise NeedsError(f"column '{name}' is read but not declared in needs().embeddings {self.needs.embeddings}")
+        self._declared(name, "embeddings")
         return self.columns[name]
+
+    def _declared(self, name: str, kind: str) -> None:
+        declared = (name,) if self.needs is None else getattr(self.needs, kind)
+        if name not in declared:
+            raise NeedsError(f"column '{name}' is read but not declared in needs().{kind} {declared}")
+
+    def tokens(self, name: str) -> Tokens:
+        """Return a column's tokens."""
+        self._declared(name, "tokens")
+        tokens = self.columns[name].tokens
+        if tokens is None:
+            raise NeedsError(f"the tower of column '{name}' returns no tokens. Use a tower that does.")
+        return tokens
+
+    def teacher(self, name: str) -> Embedded:
+        """Return a column as the teacher embeds it, without gradient; its width is the teacher's."""
+        self._declared(name, "teacher")
+        return self.taught[name]
+
+    def momentum(self, name: str) -> Embedded:
+        """Return a column as the momentum copy embeds it, without gradient."""
+        self._declared(name, "momentum")
+        return self.averaged[name]
+
+    def input(self, name: str) -> Column:
+        """Return a column's raw cells."""
+        self._declared(name, "inputs")
+        return self.inputs[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.columns)
@@ -166,16 +222,33 @@ class Embeddings(Mapping[str, Embedded]):
 
     @staticmethod
     def join(parts: list[Embeddings]) -> Embeddings:
-        """Concatenate the rows of several chunks of one batch."""
-        columns = {
-            name: Embedded(
-                torch.cat([part.columns[name].z for part in parts]),
-                torch.cat([part.columns[name].present for part in parts]),
-            )
-            for name in parts[0].columns
-        }
+        """Concatenate the rows of several chunks of one batch; tokens are left out."""
+
+        def joined(kind: str) -> dict[str, Embedded]:
+            tables = [getattr(part, kind) for part in parts]
+            return {
+                name: Embedded(
+                    torch.cat([table[name].z for table in tables]),
+                    torch.cat([table[name].present for table in tables]),
+                )
+                for name in tables[0]
+            }
+
         labels = {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels}
-        return Embeddings(columns, labels, [key for part in parts for key in part.row_keys])
+        inputs = {name: Column.join([part.inputs[name] for part in parts]) for name in parts[0].inputs}
+        return Embeddings(
+            joined("columns"),
+            labels,
+            [key for part in parts for key in part.row_keys],
+            taught=joined("taught"),
+            averaged=joined("averaged"),
+            inputs=inputs,
+        )
+
+    def detached(self) -> Embeddings:
+        """Return a copy without graph, tokens and raw cells, for what moves state after the update."""
+        columns = {name: Embedded(column.z.detach(), column.present) for name, column in self.columns.items()}
+        return replace(self, columns=columns, inputs={})
 
     def as_leaves(self) -> Embeddings:
         """Return a copy whose embeddings are leaves of a new graph, so that they collect gradients."""

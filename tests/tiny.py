@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from mmcontrast.copies import FrozenCopy
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
 from mmcontrast.model import Model, ModelConfig
@@ -30,11 +31,20 @@ TOWERS = {
 DERIVED = ("image.mined", "image.view2", "text.swapped", "text.view2")
 
 
+def teacher(*, dim: int = 6) -> FrozenCopy:
+    """Encoders that differ from every :func:`model`'s in weights and width."""
+    torch.manual_seed(100)
+    built = Model(ModelConfig(dim=dim, towers=TOWERS))
+    return FrozenCopy(built.towers, built.heads, built.geometry, dim=dim)
+
+
 def model(objective: str = "infonce", *, seed: int = 0) -> Model:
-    """A model of three tiny towers with one objective, by a key of OBJECTIVE_EXAMPLES."""
+    """A model of three tiny towers with one objective, by a key of OBJECTIVE_EXAMPLES, and a teacher if it asks."""
+    built = OBJECTIVES.build(OBJECTIVE_EXAMPLES[objective])
+    teaches = teacher() if built.needs().teacher else None
     torch.manual_seed(seed)
-    config = ModelConfig(dim=8, towers=TOWERS)
-    return Model(config, {"main": OBJECTIVES.build(OBJECTIVE_EXAMPLES[objective])})
+    config = ModelConfig(dim=8, towers=TOWERS, momentum=0.5)
+    return Model(config, {"main": built}, teacher=teaches)
 
 
 def batch(rows: int = 12, *, seed: int = 0, present: float = 0.7) -> Batch:

@@ -97,7 +97,9 @@ def load_encoder(location: Path, *, device: str = "cpu") -> TowerEncoder:
     model = Model(run.model)
     state = checkpoint.load_model_state(path)
     try:
-        model.load_state_dict({name: value for name, value in state.items() if not name.startswith("objectives.")})
+        model.load_state_dict(
+            {name: value for name, value in state.items() if not name.startswith(("objectives.", "momentum."))}
+        )
     except RuntimeError as error:
         raise CheckpointError(
             f"the weights of '{path}' do not fit the towers that its config describes: another version of mmcontrast "

@@ -27,6 +27,7 @@ class Spaces:
 
     dim: int  # width of the shared embedding
     widths: Mapping[str, int]  # modality -> width of its tower's pooled features and tokens
+    teacher_dim: int | None = None  # width of the teacher's embedding; None without a teacher
 
 
 class Objective(nn.Module):
@@ -54,8 +55,17 @@ class Objective(nn.Module):
         """Return the loss of this rank's share of the batch."""
         raise NotImplementedError
 
-    def after_step(self) -> None:
-        """Move state (queues, averages) once an update is done; nothing by default."""
+    def after_step(self, emb: Embeddings) -> None:
+        """Move state (queues, averages) once an update is done; nothing by default.
+
+        Args:
+            emb: this rank's rows of the update (of its last part, where a step accumulates several), without graph.
+                State must come out the same on every rank: gather what it is made of.
+        """
+
+    def problems(self, batch_rows: int) -> list[str]:
+        """What cannot work with this many rows in a global batch, as sentences; nothing by default."""
+        return []
 
 
 class _ClampThrough(torch.autograd.Function):

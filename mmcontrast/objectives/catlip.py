@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -41,7 +43,7 @@ class CatLIP(Objective):
         """Build the classifier."""
         self.classifier = nn.Linear(spaces.dim, self.config.classes)
         # Few classes of many hold for a row: start from that, and no step is spent on learning it.
-        nn.init.constant_(self.classifier.bias, -float(torch.tensor(float(self.config.classes)).log()))
+        nn.init.constant_(self.classifier.bias, -math.log(self.config.classes))
 
     def needs(self) -> Needs:
         """The column and the label."""

@@ -98,6 +98,6 @@ class DCLR(Objective):
             noise = noise + self.config.step * normalize(gradient, dim=1)
         return normalize(noise, dim=1)
 
-    def after_step(self) -> None:
+    def after_step(self, emb: Embeddings) -> None:
         """Draw other noise for the next update."""
         self.random.advance()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import torch
@@ -49,7 +50,7 @@ class DiHT(Objective):
     def forward(self, emb: Embeddings) -> Terms:
         """Return the mean over rows and directions."""
         scale, beta = self.scale(), self.config.beta
-        log_alpha = torch.tensor(self.config.alpha).log().item()
+        log_alpha = math.log(self.config.alpha)
 
         def per_row(tile: Tile) -> Tensor:
             logits = scale * tile.similarity

@@ -78,11 +78,17 @@ class Matryoshka(Objective):
             scalars[f"loss_{width}"] = terms.loss.detach()
         return Terms(loss=torch.stack(losses).sum(), scalars=scalars)
 
-    def after_step(self) -> None:
+    def after_step(self, emb: Embeddings) -> None:
         """Let each width's objective move its state."""
-        for inner in self.inner.values():
+        for width, inner in self.inner.items():
             assert isinstance(inner, Objective)
-            inner.after_step()
+            inner.after_step(cut(emb, int(width)))
+
+    def problems(self, batch_rows: int) -> list[str]:
+        """The inner objective's."""
+        first = next(iter(self.inner.values()))
+        assert isinstance(first, Objective)
+        return first.problems(batch_rows)
 
 
 def cut(emb: Embeddings, width: int) -> Embeddings:

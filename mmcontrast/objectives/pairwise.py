@@ -143,13 +143,29 @@ def symmetric(emb: Embeddings, config: Any, per_row: PerRow, *, within: bool = F
         config: a :class:`PairConfig`.
         within: the other rows of the query's own column are keys too.
     """
-    a, b = (emb[name] for name in config.pair)
+    return symmetric_by_side(emb, config, lambda tile, query, side: per_row(tile), within=within)
+
+
+def symmetric_by_side(
+    emb: Embeddings, config: Any, per_row: Callable[[Tile, Tensor, int], Tensor], *, within: bool = False
+) -> Float[Tensor, ""]:
+    """:func:`symmetric` for losses that compare a query with more than the batch's keys.
+
+    Args:
+        per_row: takes a tile, its queries (R, D) and the place of the query column in the pair.
+    """
+    columns = [emb[name] for name in config.pair]
     group = emb.label(config.group) if config.group else None
-    total = torch.zeros(len(a.z), device=a.z.device)
-    for query, key in ((a, b), (b, a)):
-        keys = [Key(key, "positive"), *([Key(query, "self")] if within else [])]
-        total = total + compare(query, keys, per_row, group=group) / 2
-    return comm.row_mean(total, (a.present & b.present).float())
+    total = torch.zeros(len(columns[0].z), device=columns[0].z.device)
+    for side, query in enumerate(columns):
+        keys = [Key(columns[1 - side], "positive"), *([Key(query, "self")] if within else [])]
+        queries = query.z.float()
+
+        def one_side(tile: Tile, queries: Tensor = queries, side: int = side) -> Tensor:
+            return per_row(tile, queries[tile.rows], side)
+
+        total = total + compare(query, keys, one_side, group=group) / 2
+    return comm.row_mean(total, (columns[0].present & columns[1].present).float())
 
 
 def picked(values: Float[Tensor, "R K"], where: Bool[Tensor, "R K"]) -> Float[Tensor, " R"]:

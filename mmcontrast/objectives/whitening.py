@@ -83,7 +83,7 @@ class Whitening(Objective):
         loss = comm.row_mean(rows / self.config.draws, both)
         return Terms(loss=loss, scalars={"logit_scale": scale.detach().squeeze(0)})
 
-    def after_step(self) -> None:
+    def after_step(self, emb: Embeddings) -> None:
         """Draw other groups for the next update."""
         self.random.advance()
 

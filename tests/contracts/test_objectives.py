@@ -140,11 +140,28 @@ def test_needs_are_all_that_is_read(name: str) -> None:
     objective, needs = built.objectives["main"], built.needs
     emb = built("embed", tiny.batch(present=1.0))
     assert torch.isfinite(objective(emb.limited(needs)).loss)
-    for field in ("embeddings", "labels"):
+    for field in ("embeddings", "tokens", "labels", "teacher", "momentum", "inputs"):
         for each in getattr(needs, field):
             fewer = replace(needs, **{field: tuple(other for other in getattr(needs, field) if other != each)})
             with pytest.raises(NeedsError):
                 objective(emb.limited(fewer))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_moves_after_the_step_and_never_in_forward(name: str) -> None:
+    built = tiny.model(name).train()
+    before = {key: value.clone() for key, value in built.state_dict().items()}
+    run(built, tiny.batch())
+    for key, value in built.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    built.after_step()
+    # What moved is in the state: a model that takes it over goes on the same way.
+    other = tiny.model(name, seed=1).train()
+    other.load_state_dict(built.state_dict())
+    for each in (built, other):
+        each.eval()
+    batch = tiny.batch(seed=1)
+    assert run(built, batch)[0] == run(other, batch)[0]
 
 
 def test_reading_something_undeclared_raises() -> None:

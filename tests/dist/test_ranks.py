@@ -26,17 +26,26 @@ def lopsided(rows: int = ROWS) -> Batch:
     return Batch({**batch.columns, "audio": Column("audio", values, present)}, batch.labels, batch.keys)
 
 
+def part_of(batch: Batch) -> Batch:
+    """This rank's rows."""
+    mine = len(batch) // comm.world_size()
+    return batch.rows(slice(comm.rank() * mine, (comm.rank() + 1) * mine))
+
+
 def share(name: str, chunk_rows: int | None) -> dict[str, Any]:
-    """This rank's loss and gradients for its share of the rows."""
+    """This rank's loss and gradients for its share of the rows, after an update that filled queues and the like."""
     built = tiny.model(name).eval()
-    mine = ROWS // comm.world_size()
-    batch = lopsided().rows(slice(comm.rank() * mine, (comm.rank() + 1) * mine))
+    built("loss", built("embed", part_of(tiny.batch(ROWS, seed=1))))
+    built.after_step()
+    batch = part_of(lopsided())
     if chunk_rows is None:
         loss = built("loss", built("embed", batch)).loss
         loss.backward()
     else:
         loss = GradCache(GradCache.Config(chunk_rows=chunk_rows), engine=tiny.engine(built))(batch).loss
-    return {"loss": loss.detach(), "gradients": tiny.gradients(built)}
+    built.after_step()
+    state = {key: value for key, value in built.state_dict().items() if not key.startswith(("towers.", "heads."))}
+    return {"loss": loss.detach(), "gradients": tiny.gradients(built), "state": state}
 
 
 def all_shares(names: list[str], chunks: list[int | None]) -> dict[str, dict[str, Any]]:
@@ -71,3 +80,6 @@ def test_ranks_agree_with_one_process(
     for key, value in whole["gradients"].items():
         mean = torch.stack([part["gradients"][key] for part in parts]).mean(dim=0)
         torch.testing.assert_close(mean, value, atol=1e-5, rtol=1e-4, msg=key)  # float32, sums in another order
+    for key, value in whole["state"].items():
+        for part in parts:  # every rank holds the state of one process
+            torch.testing.assert_close(part["state"][key], value, atol=1e-5, rtol=1e-5, msg=key)

@@ -114,7 +114,7 @@ def test_dclrs_noise_is_new_after_each_update_and_the_same_within_one() -> None:
     objective = DCLR(DCLR.Config(noise=4))
     first = float(objective(emb).loss.detach())
     assert float(objective(emb).loss.detach()) == first
-    objective.after_step()
+    objective.after_step(emb)
     assert float(objective(emb).loss.detach()) != first
     other = DCLR(DCLR.Config(noise=4))
     other.load_state_dict(objective.state_dict())
