@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   mmcontrast train configs/quickstart.yaml optimizer.lr=1e-3 out=runs/lr1e-3
   mmcontrast train configs/quickstart.yaml --print-config     the resolved config, nothing run
   mmcontrast check configs/quickstart.yaml                    every check that needs no weights
+  mmcontrast plan configs/quickstart.yaml --gpus 64           memory and batch of each rank, under every engine
   mmcontrast eval run runs/quickstart --suite quickstart      table, results.json and report.html
   mmcontrast list towers                                      what can be named in a config
 """
@@ -67,6 +68,10 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser("check", help="check a config against its data, without weights")
     _config_arguments(add)
     add.set_defaults(call=_check)
+    add = commands.add_parser("plan", help="reckon memory and batch of each rank, under every engine")
+    from mmcontrast.plan.command import add_arguments
+
+    add_arguments(add)
     add = commands.add_parser("list", help="list what can be named in a config")
     add.add_argument("kind", metavar="KIND", nargs="?", help=f"one of: {', '.join(KINDS)}")
     add.set_defaults(call=_list)

@@ -21,7 +21,7 @@ class TilesConfig:
     """When a loss is computed in tiles, and how large they are."""
 
     from_rows: NonNegativeCount = 1024  # global batches of so many rows are computed in tiles, smaller ones at once
-    rows: Count = 512  # queries of a tile; 512 x 1024 logits in float32 fit a core's cache
+    rows: Count = 1024  # queries of a tile
     columns: Count = 1024  # keys of a tile
     keep_mb: NonNegativeCount = 256  # tiles kept for backward, in megabytes a rank; the others are computed twice
 

@@ -1,0 +1,1 @@
+"""What a run needs of memory on each rank, before any GPU is asked for."""

@@ -1,0 +1,151 @@
+"""The plan of a run: bytes on each rank under each engine, and the batch's arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from mmcontrast.errors import ConfigError
+from mmcontrast.model import Model
+from mmcontrast.objectives.base import Objective
+from mmcontrast.optim import OPTIMIZERS
+from mmcontrast.plan.measure import FLOAT, PerRow, loss_bytes, optimizer_bytes, per_row
+from mmcontrast.run import Run, build_objectives
+
+ENGINES = ("ddp", "ZeRO 1", "ZeRO 2", "ZeRO 3")
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes on each rank that do not depend on the batch, under one engine."""
+
+    engine: str
+    weights: int
+    gradients: int
+    optimizer: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What :func:`plan` found; bytes are of one rank."""
+
+    world_size: int
+    local_rows: int
+    graph_rows: int  # rows that are in memory with their graph at a time
+    parameters: dict[str, int]  # part -> count
+    trainable: int
+    columns: dict[str, PerRow]
+    held: list[Held]  # one an engine
+    chosen: str  # the engine of the config
+    loss: dict[str, int]  # objective -> bytes
+    embeddings: int  # of the rank's rows, with gradients
+    casts: int  # half-precision copies of the weights while towers run
+    cached: bool  # whether the step computes its loss without the towers' graphs
+
+    @property
+    def inputs(self) -> int:
+        """Bytes of the rank's batch."""
+        return self.local_rows * sum(column.inputs for column in self.columns.values())
+
+    @property
+    def activations(self) -> int:
+        """Bytes that towers keep for backward."""
+        return self.graph_rows * sum(column.activations for column in self.columns.values())
+
+    @property
+    def batch(self) -> int:
+        """Everything that comes with a batch, at the worst moment.
+
+        A cached step's towers keep nothing while the loss is computed; any other's graphs and loss are there at once.
+        """
+        losses = sum(self.loss.values())
+        towers = self.activations + self.casts
+        return self.inputs + self.embeddings + (max(towers, losses) if self.cached else towers + losses)
+
+    def largest_graph_rows(self, held: Held, memory: int) -> int:
+        """Rows with their graph that would fit in ``memory`` bytes beside the rest."""
+        losses = 0 if self.cached else sum(self.loss.values())
+        room = memory - held.total - self.inputs - self.embeddings - self.casts - losses
+        return max(room // max(sum(column.activations for column in self.columns.values()), 1), 0)
+
+
+def held_by(engine: str, *, parameters: int, trainable: int, optimizer: int, world_size: int) -> Held:
+    """Weights, gradients and optimizer states under an engine, all float32.
+
+    ZeRO stage 1 shares optimizer states among ranks, 2 gradients too, 3 weights too; and DeepSpeed keeps one more
+    float32 copy of the weights that a rank updates.
+
+    Source: Rajbhandari et al. 2019, arXiv:1910.02054, section 5.
+    """
+    weights, gradients = parameters * FLOAT, trainable * FLOAT
+    if engine == "ddp":
+        return Held(engine, weights, gradients, optimizer)
+    stage = int(engine[-1])
+    share = -(-trainable // world_size)
+    return Held(
+        engine,
+        weights if stage < 3 else weights - gradients + share * FLOAT,
+        gradients if stage < 2 else share * FLOAT,
+        -(-optimizer // world_size) + share * FLOAT,
+    )
+
+
+def graph_rows(run: Run, local_rows: int) -> int:
+    """Rows of a rank that a step holds with their graph at a time."""
+    limits = {"gradcache": "chunk_rows", "accumulate": "micro_rows"}
+    field = limits.get(run.step.registry_name)
+    return local_rows if field is None else min(getattr(run.step, field), local_rows)
+
+
+def plan(run: Run, *, world_size: int) -> Plan:
+    """Build the run's model on the CPU, measure it, and reckon what a rank of ``world_size`` holds.
+
+    Raises:
+        ConfigError: the batch does not divide among the ranks.
+    """
+    if run.data.batch_rows % world_size:
+        raise ConfigError(f"data.batch_rows: {run.data.batch_rows} rows do not divide among {world_size} ranks.")
+    local_rows = run.data.batch_rows // world_size
+    model = Model(run.model, build_objectives(run))
+    half = run.engine.precision != "fp32"
+    specs = run.column_specs(model.needs)
+    columns = {name: per_row(model, name, spec, half=half) for name, spec in specs.items()}
+    parameters = {f"towers.{name}": _count(tower) for name, tower in model.towers.items()}
+    parameters |= {"heads": _count(model.heads), "objectives": _count(model.objectives)}
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    optimizer = optimizer_bytes(model, OPTIMIZERS.build(run.optimizer))
+    total = sum(parameters.values())
+    stage = "ddp" if run.engine.registry_name != "deepspeed" else f"ZeRO {run.engine.stage}"
+    losses = {}
+    for name, objective in model.objectives.items():
+        assert isinstance(objective, Objective)
+        losses[name] = loss_bytes(objective, dim=run.model.dim, local_rows=local_rows, world_size=world_size)
+    return Plan(
+        world_size=world_size,
+        local_rows=local_rows,
+        graph_rows=graph_rows(run, local_rows),
+        parameters=parameters,
+        trainable=trainable,
+        columns=columns,
+        held=[
+            held_by(name, parameters=total, trainable=trainable, optimizer=optimizer, world_size=world_size)
+            for name in ENGINES
+        ],
+        chosen=stage,
+        loss=losses,
+        embeddings=2 * len(columns) * local_rows * run.model.dim * FLOAT,
+        casts=2 * max((count for name, count in parameters.items() if name.startswith("towers.")), default=0)
+        if half
+        else 0,
+        cached=run.step.registry_name == "gradcache",
+    )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,70 @@
+"""The planner: sizes that can be counted by hand, and the command as its user runs it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mmcontrast.cli import main
+from mmcontrast.objectives import OBJECTIVES
+from mmcontrast.objectives.infonce import InfoNCE
+from mmcontrast.optim.adamw import AdamW
+from mmcontrast.plan.measure import kept_bytes, loss_bytes, optimizer_bytes
+from mmcontrast.plan.memory import held_by
+from mmcontrast.tiles.tiling import TilesConfig
+from tests import tiny
+
+CONFIG = Path("configs/smoke/open_clip_vit.yaml")
+
+
+def test_kept_bytes_are_inputs_and_activations_without_weights() -> None:
+    layers = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
+    rows = torch.zeros(7, 10)
+    # The first matrix keeps its input (7 x 10), ReLU its result (7 x 20), which the second matrix shares.
+    assert kept_bytes(lambda: layers(rows), layers) == 4 * (7 * 10 + 7 * 20)
+
+
+def test_adamw_keeps_two_floats_a_parameter_and_a_count() -> None:
+    built = tiny.model()
+    count = sum(parameter.numel() for parameter in built.parameters())
+    assert optimizer_bytes(built, AdamW(AdamW.Config())) == 8 * count + 4 * len(list(built.parameters()))
+
+
+def test_zero_stages_share_what_they_name() -> None:
+    held = {
+        name: held_by(name, parameters=1000, trainable=800, optimizer=6400, world_size=8)
+        for name in ("ddp", "ZeRO 1", "ZeRO 2", "ZeRO 3")
+    }
+    assert (held["ddp"].weights, held["ddp"].gradients, held["ddp"].optimizer) == (4000, 3200, 6400)
+    copy = 400  # DeepSpeed's own copy of the 100 weights that a rank updates
+    assert (held["ZeRO 1"].gradients, held["ZeRO 1"].optimizer) == (3200, 800 + copy)
+    assert (held["ZeRO 2"].weights, held["ZeRO 2"].gradients) == (4000, 400)
+    assert held["ZeRO 3"].weights == 800 + 400  # frozen weights whole, trained ones shared
+
+
+def test_a_loss_in_tiles_is_flat_and_one_at_once_grows_with_the_square() -> None:
+    config = InfoNCE.Config(tiles=TilesConfig(from_rows=1, rows=64, columns=64, keep_mb=0))
+    tiled, whole = OBJECTIVES.build(config), OBJECTIVES.build(replace(config, tiles=TilesConfig(from_rows=10**9)))
+    sizes = [loss_bytes(tiled, dim=8, local_rows=1024, world_size=world_size) for world_size in (2, 64)]
+    assert sizes[0] == sizes[1]
+    small, large = (loss_bytes(whole, dim=8, local_rows=rows, world_size=1) for rows in (1024, 2048))
+    assert large / small == pytest.approx(4, rel=0.02)
+    # at least both directions' log softmax, and as much again for gradients
+    assert small >= 4 * 1024 * 1024 * 4
+
+
+def test_the_command_prints_every_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(CONFIG), "data.batch_rows=64", "--gpus", "8", "--memory-gb", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "8 rank(s) x 8 rows = 64 rows an update; 2 chunks of at most 4" in printed
+    assert all(engine in printed for engine in ("ddp *", "ZeRO 1", "ZeRO 2", "ZeRO 3"))
+
+
+def test_a_batch_that_does_not_divide_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(CONFIG), "--gpus", "3"]) == 2
+    assert "8 rows do not divide among 3 ranks" in capsys.readouterr().err
+    assert main(["plan", str(CONFIG), "--gpus", "0"]) == 2
