@@ -6,9 +6,9 @@ keyed by (seed, name, epoch, row).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +21,10 @@ from mmcontrast.data.order import LineOrder, generator, stable_hash
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.image import ImageTransform, train_image
+from mmcontrast.data.transforms.jpeg import is_jpeg, train_jpeg
 from mmcontrast.data.transforms.splice import Splice, joined_wave, read_excluded
 from mmcontrast.data.transforms.text import TextTransform, captions_of, train_text
+from mmcontrast.data.transforms.window import random_window
 from mmcontrast.errors import ConfigError, ShardError, SkipSample
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 
@@ -50,7 +52,7 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One row before its random changes: pictures, waveforms and captions by column."""
+    """One row before its random changes: pictures, waveforms (or bytes of either) and captions."""
 
     key: str
     cells: dict[str, Any]
@@ -113,31 +115,48 @@ class Source:
         for column, spec in self.specs.items():
             if column not in cells:
                 continue
-            rng = generator("row", self.seed, self.name, epoch, row, column)
-            if isinstance(spec, ImageSpec):
-                values[column] = train_image(cells[column], self.config.image, size=spec.size, rng=rng)
-            elif isinstance(spec, AudioSpec):
-                values[column] = train_audio(cells[column], self.config.audio, samples=spec.samples, rng=rng)
-            else:
-                values[column] = train_text(cells[column], self.config.text, rng)
+            make_rng = partial(generator, "row", self.seed, self.name, epoch, row, column)
+            values[column] = self._view(cells[column], spec, make_rng, key=key)
         return Drawn(key, values, group)
+
+    def _view(self, cell: Any, spec: InputSpec, make_rng: Callable[[], np.random.Generator], *, key: str) -> Any:
+        """One cell's random view; pictures and sounds may still be bytes, of which only a part is decoded."""
+        config = self.config
+        if isinstance(spec, ImageSpec):
+            if isinstance(cell, bytes):
+                return train_jpeg(cell, config.image, size=spec.size, make_rng=make_rng, key=key)
+            return train_image(cell, config.image, size=spec.size, rng=make_rng())
+        if isinstance(spec, TextSpec):
+            return train_text(cell, config.text, make_rng())
+        rng = make_rng()
+        if isinstance(cell, bytes):
+            window = random_window(cell, config.audio, spec, rng=rng)
+            if window is None:
+                rng, window = make_rng(), decode_audio(cell, key=key, sample_rate_hz=spec.sample_rate_hz)
+            cell = window
+        return train_audio(cell, config.audio, samples=spec.samples, rng=rng)
 
     def _decoded(self, row: int, *, cache: bool) -> Decoded:
         found = self._cache.get(row)
         if found is None:
-            found = self._decode(row)
+            found = self._decode(row, whole_sounds=cache or self.config.splice is not None)
             if cache:
                 self._cache[row] = found
         return found
 
-    def _decode(self, row: int) -> Decoded:
+    def _decode(self, row: int, *, whole_sounds: bool) -> Decoded:
         raw = self.shards[row]
         cells = {}
         for column, spec in self.specs.items():
             origin = raw
             if self.config.shuffle_captions and isinstance(spec, TextSpec):
                 origin = self.shards[int(self._captions_of[row])]
-            cells[column] = decode_cell(origin, self.shards.manifest.columns[column], spec)
+            cell_spec = self.shards.manifest.columns[column]
+            content = origin.members.get(cell_spec.extension, b"")
+            jpeg = isinstance(spec, ImageSpec) and self.config.image.decode == "scaled" and is_jpeg(content)
+            # What is decoded in part waits for its crop.
+            waits = jpeg or (isinstance(spec, AudioSpec) and not whole_sounds and content)
+            cells[column] = content if waits else decode_cell(origin, cell_spec, spec)
         group, part = -1, None
         if self.config.group is not None:
             info = raw.info()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance
 
 from mmcontrast.config import Fraction, NonNegative, Positive, config
 
@@ -23,6 +23,9 @@ class ImageTransform:
     color: NonNegative = 0.0  # largest relative change of brightness, contrast and saturation
     hue: Annotated[float, Ge(0), Le(0.5)] = 0.0  # largest shift of hue, in turns
     grayscale: Fraction = 0.0  # probability of dropping colour
+    decode: Literal["scaled", "exact"] = (
+        "scaled"  # JPEG: at 1/2, 1/4, 1/8 where the crop allows; or all pixels, by PIL
+    )
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1] or self.scale[1] > 1:
@@ -34,10 +37,19 @@ def train_image(image: Image.Image, config: ImageTransform, *, size: int, rng: n
     if config.rotate_degrees:
         angle = rng.uniform(-config.rotate_degrees, config.rotate_degrees)
         image = image.rotate(angle, resample=Image.Resampling.BILINEAR, fillcolor=(255, 255, 255))
-    box = _random_box(image.width, image.height, config, rng)
+    box = random_box(image.width, image.height, config, rng)
     image = image.resize((size, size), resample=Image.Resampling.BICUBIC, box=box)
+    return finish(to_array(image), config, rng=rng)
+
+
+def finish(view: np.ndarray, config: ImageTransform, *, rng: np.random.Generator) -> np.ndarray:
+    """Flip and change the colours of a cropped and resized view, uint8 of shape (3, S, S)."""
     if rng.random() < config.flip:
-        image = ImageOps.mirror(image)
+        view = view[:, :, ::-1]
+    gray = rng.random() if not (config.color or config.hue) else None
+    if gray is not None and gray >= config.grayscale:
+        return np.ascontiguousarray(view)
+    image = Image.fromarray(np.ascontiguousarray(view.transpose(1, 2, 0)))
     if config.color:
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
             image = enhance(image).enhance(max(0.0, 1 + rng.uniform(-config.color, config.color)))
@@ -46,7 +58,7 @@ def train_image(image: Image.Image, config: ImageTransform, *, size: int, rng: n
         shift = round(rng.uniform(-config.hue, config.hue) * 255)
         turned = Image.fromarray(((np.asarray(hue).astype(np.int16) + shift) % 256).astype(np.uint8))
         image = Image.merge("HSV", (turned, saturation, value)).convert("RGB")
-    if rng.random() < config.grayscale:
+    if (rng.random() if gray is None else gray) < config.grayscale:
         image = image.convert("L").convert("RGB")
     return to_array(image)
 
@@ -64,7 +76,7 @@ def to_array(image: Image.Image) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def _random_box(
+def random_box(
     width: int, height: int, config: ImageTransform, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """Crop box as in torchvision's RandomResizedCrop: ten tries, then the whole picture's centre."""
