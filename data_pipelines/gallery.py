@@ -56,7 +56,7 @@ def _picture(look: Look) -> str:
 
 
 def _sound(look: Look) -> dict[str, str]:
-    content = look.row.members[look.columns["audio"].extension]
+    content = look.content("audio")
     kind = sniff(content)
     sound = look.sound
     if kind not in PLAYABLE or len(content) > MAX_SOUND_BYTES:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_pipelines.rows import Row, captions
+from data_pipelines.rows import Row, captions, member_of
 from mmcontrast.data.decode import decode_audio, decode_image
-from mmcontrast.data.manifest import ColumnSpec, Manifest
+from mmcontrast.data.manifest import Manifest
 from mmcontrast.errors import SkipSample
 
 FALLBACK_HZ = 48_000
@@ -41,22 +41,25 @@ class Look:
     def has(self, column: str) -> bool:
         """Whether the row has the column's member (for a field: the field)."""
         spec = self.columns.get(column)
-        if spec is None or spec.extension not in self.row.members:
+        if spec is None or member_of(self.row, spec) is None:
             return False
         return spec.field is None or self.row.info().get(spec.field) is not None
 
-    def _content(self, column: str) -> bytes:
-        return self.row.members[self.columns[column].extension]
+    def content(self, column: str) -> bytes:
+        """Bytes of a column's member; the row must have it."""
+        extension = member_of(self.row, self.columns[column])
+        assert extension is not None, f"{self.row.key} has no {column}"
+        return self.row.members[extension]
 
     @cached_property
     def image(self) -> Image.Image:
         """The picture of column ``image``, RGB."""
-        return decode_image(self._content("image"), key=self.row.key)
+        return decode_image(self.content("image"), key=self.row.key)
 
     @cached_property
     def sound(self) -> Sound:
         """The sound of column ``audio``."""
-        return open_sound(self._content("audio"), key=self.row.key)
+        return open_sound(self.content("audio"), key=self.row.key)
 
     @cached_property
     def captions(self) -> list[str]:
@@ -66,12 +69,6 @@ class Look:
     def texts(self, column: str) -> list[str]:
         """The strings of any text column."""
         return captions(self.row, self.columns[column])
-
-    def digest_content(self, spec: ColumnSpec) -> bytes:
-        """Bytes that stand for a column: its member, or its strings."""
-        if spec.field is None:
-            return self.row.members[spec.extension]
-        return "\n".join(captions(self.row, spec)).encode("utf-8")
 
 
 def open_sound(content: bytes, *, key: str) -> Sound:
@@ -106,7 +103,7 @@ def check_cell(look: Look, column: str) -> None:
         if not look.texts(column):
             raise SkipSample(f"{look.row.key}: no caption that is not empty")
         return
-    content = look.row.members[look.columns[column].extension]
+    content = look.content(column)
     if modality == "image":
         decode_image(content, key=look.row.key)
     else:

@@ -157,6 +157,11 @@ def text_column(manifest: Manifest, column: str = "text") -> ColumnSpec:
     return spec
 
 
+def member_of(row: Row, spec: ColumnSpec) -> str | None:
+    """Extension of the row's member for a column (a spec may name several, as in "jpg;png"); None if it has none."""
+    return next((each for each in spec.extension.split(";") if each in row.members), None)
+
+
 def captions(row: Row, spec: ColumnSpec) -> list[str]:
     """A row's captions, stripped, without empty ones.
 
@@ -166,13 +171,13 @@ def captions(row: Row, spec: ColumnSpec) -> list[str]:
     value: Any
     if spec.field is not None:
         value = row.info().get(spec.field)
-    elif spec.extension not in row.members:
+    elif (extension := member_of(row, spec)) is None:
         return []
     else:
         try:
-            value = row.members[spec.extension].decode("utf-8")
+            value = row.members[extension].decode("utf-8")
         except UnicodeDecodeError as error:
-            raise SkipSample(f"{row.key}: .{spec.extension} member is not UTF-8: {error}") from error
+            raise SkipSample(f"{row.key}: .{extension} member is not UTF-8: {error}") from error
     listed = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
         raise SkipSample(f"{row.key}: captions are not a string or a list of strings")

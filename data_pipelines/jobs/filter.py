@@ -12,7 +12,7 @@ from data_pipelines.filters import FILTERS
 from data_pipelines.filters.base import Filter
 from data_pipelines.job import JOBS, Findings, Step
 from data_pipelines.media import Look, first_line
-from data_pipelines.rows import Dropped, Row, captions, text_column
+from data_pipelines.rows import Dropped, Row, captions, member_of, text_column
 from data_pipelines.shard_job import ShardJob, ShardJobConfig
 from data_pipelines.workspace import Done
 from mmcontrast.config import OneOf, config
@@ -165,7 +165,9 @@ class FilterJob(ShardJob):
             return row
         if spec.field is not None:
             return row.with_info(**{spec.field: kept})
-        return Row(row.key, {**row.members, spec.extension: "\n".join(kept).encode("utf-8")}, row.shard)
+        extension = member_of(row, spec)
+        assert extension is not None, "captions were read from it"
+        return Row(row.key, {**row.members, extension: "\n".join(kept).encode("utf-8")}, row.shard)
 
     def findings(self) -> Findings:
         """Reasons, settled limits, and the distribution of every measured number."""

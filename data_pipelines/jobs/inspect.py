@@ -63,8 +63,8 @@ class Inspect(Job):
         for row in self.source.rows(number):
             look = Look(row, self.source.manifest)
             for column, spec in look.columns.items():
-                if spec.extension in row.members and spec.modality != "text":
-                    num_bytes[f"bytes of {column}"] += len(row.members[spec.extension])
+                if spec.modality != "text" and look.has(column):
+                    num_bytes[f"bytes of {column}"] += len(look.content(column))
             problems = _measure(look, values, words, has)
             damaged += bool(problems)
             for name, label in self.source.manifest.labels.items():
@@ -120,7 +120,7 @@ def _order(key: str, salt: str) -> int:
 def _measure(look: Look, values: dict[str, list[float]], words: Counter[str], has: Counter[str]) -> list[str]:
     """Add one row's numbers to ``values``; return what is wrong with it."""
     problems = []
-    for column, spec in look.columns.items():
+    for column in look.columns:
         try:
             if not look.has(column):
                 continue
@@ -132,7 +132,7 @@ def _measure(look: Look, values: dict[str, list[float]], words: Counter[str], ha
             elif column == "audio":
                 wave = look.sound.wave
                 _add(values, "audio seconds", look.sound.seconds)
-                _add(values, "audio sample rate, Hz", sound_rate(look.row.members[spec.extension]))
+                _add(values, "audio sample rate, Hz", sound_rate(look.content(column)))
                 power = float(np.mean(np.square(wave, dtype=np.float64)))
                 _add(values, "audio level, dB", 10 * math.log10(power) if power > 1e-10 else SILENT_DB)
             elif column == "text":

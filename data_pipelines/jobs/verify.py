@@ -9,7 +9,7 @@ from typing import Any
 
 from data_pipelines.job import JOBS, Findings, Job, JobConfig, Step
 from data_pipelines.media import Look, check_cell, first_line
-from data_pipelines.rows import Dropped, ShardFolder, file_digest, open_folder
+from data_pipelines.rows import Dropped, ShardFolder, file_digest, member_of, open_folder
 from data_pipelines.workspace import Done
 from mmcontrast.config import config
 from mmcontrast.errors import ShardError, SkipSample
@@ -93,7 +93,7 @@ class Verify(Job):
                     check_cell(look, column)
             except SkipSample as error:
                 bad.append(Dropped(row.key, row.shard, f"{column} does not decode", first_line(error)))
-        if not any(spec.extension in row.members for spec in look.columns.values()):
+        if not any(member_of(row, spec) for spec in look.columns.values()):
             bad.append(Dropped(row.key, row.shard, "row has none of the columns", ", ".join(row.members)))
         if self.config.decode and "json" in row.members:
             try:
