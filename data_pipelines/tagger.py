@@ -10,7 +10,9 @@ from typing import Any, Literal
 from mmcontrast.errors import MissingPackage
 
 Part = Literal["noun", "verb", "adjective", "adverb", "preposition", "auxiliary", "other"]
-AUXILIARIES = frozenset("be am is are was were been being have has had having do does did will would can could".split())
+AUXILIARIES = frozenset(
+    "be am is are was were been being have has had having do does did will would can could".split()
+)
 PARTS: dict[str, Part] = {
     "NN": "noun",
     "NP": "noun",

@@ -77,7 +77,9 @@ class Dedup(ShardJob):
             try:
                 signed = each.sign(looks)
             except SkipSample as error:
-                raise ShardError(f"'{source.path(number)}': {error}. Run filter first: it drops damaged rows.") from error
+                raise ShardError(
+                    f"'{source.path(number)}': {error}. Run filter first: it drops damaged rows."
+                ) from error
             path = self.workspace.step_file("sign", f"{task:06d}.{name}.npy")
             with self.workspace.writing(path) as stream:
                 np.save(stream, signed, allow_pickle=False)
@@ -140,4 +142,3 @@ def first_stays(pairs: dict[int, list[tuple[int, str, str]]], *, start: int) -> 
         if partner is not None:
             gone[place] = partner
     return gone
-

@@ -37,7 +37,9 @@ class ImageHash(Signature):
         try:
             import imagehash
         except ImportError as error:
-            raise MissingPackage("signature 'image_hash' needs imagehash: pip install 'mmcontrast[pipelines]'.") from error
+            raise MissingPackage(
+                "signature 'image_hash' needs imagehash: pip install 'mmcontrast[pipelines]'."
+            ) from error
         result = np.zeros(len(looks), dtype=np.uint64)
         for place, look in enumerate(looks):
             if look.has("image"):
