@@ -11,7 +11,8 @@ from mmcontrast.errors import MissingPackage
 
 Part = Literal["noun", "verb", "adjective", "adverb", "preposition", "auxiliary", "other"]
 AUXILIARIES = frozenset(
-    "be am is are was were been being have has had having do does did will would can could".split()
+    ("be", "am", "is", "are", "was", "were", "been", "being", "have", "has", "had", "having", "do", "does", "did")
+    + ("will", "would", "can", "could")
 )
 PARTS: dict[str, Part] = {
     "NN": "noun",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Negatives(EmbeddingJob):
         perturb: dict[str, Annotated[Any, OneOf(PERTURBATIONS)]] = {}  # NAME of column text.NAME -> way
         mine: MineConfig | None = None
         seed: int = 0
+        missing: Literal["keep", "drop"] = "keep"  # rows that get no negative in some new column
 
     @property
     def model(self) -> EncoderConfig | None:
@@ -109,6 +110,10 @@ class Negatives(EmbeddingJob):
                 }
                 if mined:
                     added |= {"negatives_mined": mined[place].texts, "negatives_mined_keys": mined[place].keys}
+                missing = [name for name, value in added.items() if not value]
+                if missing and self.config.missing == "drop":
+                    yield Dropped(row.key, row.shard, f"no {missing[0]}", texts[0] if texts else "")
+                    continue
                 added = {name: value for name, value in added.items() if value}
                 yield row.with_info(**added) if added else row
             except SkipSample as error:

@@ -33,6 +33,6 @@ class SwapEvents(Perturbation):
         first, link, second, end = found.groups()
         if first.lower() == second.lower():
             return None
-        if first[:1].isupper() and first[1:2].islower():
+        if first[:1].isupper() and not first[1:2].isupper():
             first, second = first[:1].lower() + first[1:], second[:1].upper() + second[1:]
         return f"{second}{link}{first}{end}"

@@ -26,9 +26,9 @@ NONE = np.uint32(0)
 class AudioFingerprint(Signature):
     """Sounds whose 32-bit sub-fingerprints agree, at some shift, up to a rate of bit errors.
 
-    Source: Haitsma & Kalker 2002, "A Highly Robust Audio Fingerprinting System", ISMIR, section 4: 33 bands from 300 to
-    2000 Hz, frames of 0.37 s every 11.6 ms, the sign of the difference between neighbouring bands and frames; two clips
-    are one recording under a bit error rate of 0.35.  The default here is lower: our clips are shorter than their 3 s.
+    Source: Haitsma & Kalker 2002, "A Highly Robust Audio Fingerprinting System", ISMIR, section 4: 33 bands from 300
+    to 2000 Hz, frames of 0.37 s every 11.6 ms, the sign of the difference between neighbouring bands and frames; two
+    clips are one recording under a bit error rate of 0.35.  The default is lower: clips are often under their 3 s.
     """
 
     @config

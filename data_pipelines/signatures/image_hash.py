@@ -59,4 +59,4 @@ class ImageHash(Signature):
         for one, other, bits in hamming_pairs(distinct, self.config.distance):
             for first in groups[one]:
                 for second in groups[other]:
-                    yield Pair(*sorted((first, second)), f"{bits} bits of 64 differ")
+                    yield Pair(min(first, second), max(first, second), f"{bits} bits of 64 differ")
