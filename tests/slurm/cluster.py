@@ -82,7 +82,12 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Jobs first: a step outlives the daemons that could end it.
+        self.call("scancel", "--signal=KILL", "--full", "--user=root", check=False)
         self.call("scancel", "--user=root", check=False)
+        limit = time.monotonic() + 30
+        while self.call("squeue", "-h", check=False).strip() and time.monotonic() < limit:
+            time.sleep(0.3)
         for process in reversed(self._processes):
             process.send_signal(signal.SIGTERM)
         for process in reversed(self._processes):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -98,6 +99,7 @@ def main() -> int:
         print(f"needs root, and Debian's slurmctld slurmd slurm-client munge; lacking: {', '.join(lacking) or 'root'}")
         return 2
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that the cluster is torn down then, too
     # Next to no path may be long: munge's socket has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
         preempt(Path(folder))
