@@ -72,6 +72,11 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.plan.command import add_arguments
 
     add_arguments(add)
+    add = commands.add_parser(
+        "verify-gradients", help="compare a run's own step with one process that holds the whole batch"
+    )
+    _config_arguments(add)
+    add.set_defaults(call=_verify_gradients)
     add = commands.add_parser("list", help="list what can be named in a config")
     add.add_argument("kind", metavar="KIND", nargs="?", help=f"one of: {', '.join(KINDS)}")
     add.set_defaults(call=_list)
@@ -115,6 +120,18 @@ def _check(parsed: argparse.Namespace) -> int:
         print(line)
     print("nothing wrong found")
     return 0
+
+
+def _verify_gradients(parsed: argparse.Namespace) -> int:
+    from mmcontrast import comm
+    from mmcontrast.run import load_run
+    from mmcontrast.verify_gradients import TOLERANCE, in_words, verify_gradients
+
+    found = verify_gradients(load_run(parsed.config, parsed.overrides))
+    if comm.rank() == 0:
+        print("\n".join(in_words(found)))
+    comm.stop()
+    return 0 if all(each.largest <= TOLERANCE for each in found.differences) else 2
 
 
 def _list(parsed: argparse.Namespace) -> int:

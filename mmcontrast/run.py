@@ -129,6 +129,7 @@ def check(run: Run) -> list[str]:
     check_writable(run.out)
     local = run.data.batch_rows // world_size
     lines = [f"{world_size} rank(s) x {local} rows = {run.data.batch_rows:,} rows per update, {run.steps:,} updates"]
+    lines += STEPS.get(run.step.registry_name).in_words(run.step, rows=local, world_size=world_size)
     return [*lines, *mixture_in_words(run)]
 
 
@@ -195,7 +196,9 @@ def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
             problems.append(f"{where} reads the label 'group', but no source names a field: set data.sources.*.group.")
         problems += [f"{where} {problem}" for problem in _teacher_problems(need, run, teacher)]
         if need.tokens and not STEPS.get(run.step.registry_name).reads_tokens:
-            problems.append(f"{where} reads tokens, which step '{run.step.registry_name}' does not carry. Use plain.")
+            problems.append(
+                f"{where} reads tokens, which step '{run.step.registry_name}' does not carry. Use plain or accumulate."
+            )
     if problems:
         raise NeedsError("\n".join(problems))
 

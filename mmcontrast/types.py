@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmcontrast.errors import NeedsError
@@ -59,6 +59,11 @@ class Column:
             values = torch.cat(values)
         return Column(parts[0].modality, values, torch.cat([part.present for part in parts]))
 
+    def at(self, index: Int[Tensor, " N"]) -> Column:
+        """Return the rows of these numbers, in this order."""
+        places = (self.present.cumsum(0) - 1)[index][self.present[index]]  # of their cells among the stored ones
+        return Column(self.modality, map_values(self.values, lambda tensor: tensor[places]), self.present[index])
+
     def to(self, device: torch.device) -> Column:
         """Return the column on ``device``."""
         return Column(
@@ -83,6 +88,14 @@ class Batch:
             {name: column.rows(index) for name, column in self.columns.items()},
             {name: label[index] for name, label in self.labels.items()},
             self.keys[index],
+        )
+
+    def at(self, index: Int[Tensor, " N"]) -> Batch:
+        """Return the rows of these numbers, in this order, as a batch."""
+        return Batch(
+            {name: column.at(index) for name, column in self.columns.items()},
+            {name: label[index] for name, label in self.labels.items()},
+            [self.keys[row] for row in index.tolist()],
         )
 
     def chunks(self, rows: int) -> list[Batch]:

@@ -34,10 +34,21 @@ class GradCache:
     def __init__(self, config: Any, *, engine: Engine) -> None:
         self.config, self.engine = config, engine
 
+    @staticmethod
+    def in_words(config: Any, *, rows: int, world_size: int) -> list[str]:
+        """What a user should know of the step before it runs."""
+        count = -(-rows // config.chunk_rows)
+        return [f"step gradcache: {count} chunk(s) of at most {config.chunk_rows:,} rows a rank, each embedded twice"]
+
+    @staticmethod
+    def pieces(config: Any, batch: Batch) -> list[list[Batch]]:
+        """What is embedded in one call, for each loss of the update."""
+        return [batch.chunks(config.chunk_rows)]
+
     def __call__(self, batch: Batch, *, allows: Allows = always) -> Terms:
         """Leave gradients on the model, if the loss is allowed a backward; return the loss and its scalars."""
         rows, engine = self.config.chunk_rows, self.engine
-        chunks = batch.chunks(rows)
+        (chunks,) = self.pieces(self.config, batch)
         with engine.one_update():
             seen: list[tuple[RandomState, Embeddings]] = []
             with torch.no_grad():

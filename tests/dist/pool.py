@@ -25,6 +25,7 @@ def on_ranks(function: Callable[..., Any], world_size: int, folder: Path, *argum
 def _call(rank: int, function: Callable[..., Any], world_size: int, port: int, folder: str, arguments: Any) -> None:
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
     torch.save(function(*arguments), Path(folder) / f"{rank}.pt")
     dist.barrier()
