@@ -82,7 +82,7 @@ class DeepSpeed:
         for parameter in self.model.parameters():
             # DeepSpeed sends weights as bytes, which channels-last strides (even those of a 1 x 1 kernel) forbid.
             parameter.data = torch.empty(parameter.shape, device=self.device).copy_(parameter.data)
-        self._parameters = {
+        self._parameters: dict[str, Any] = {  # Any: DeepSpeed adds methods to parameters
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
         }
         self._scale = LossScale(enabled=config.precision == "fp16")
@@ -199,7 +199,7 @@ class DeepSpeed:
                 whole = (
                     self._zero.get_full_hp_param(parameter, slot)
                     if self.config.stage == 3
-                    else parameter.get_full_hp_param(slot)  # type: ignore[operator]
+                    else parameter.get_full_hp_param(slot)
                 )
                 if comm.rank() == 0:
                     result[f"{slot}/{name}"] = whole.to("cpu", copy=True)
