@@ -59,6 +59,9 @@ class Engine(Protocol):
             last: no further backward follows in this update, so that averaging may overlap it.
         """
 
+    def discard(self) -> None:
+        """Forget the gradients so far, inside :meth:`one_update`: no further backward and no step will follow."""
+
     def step(self, *, lr_factor: float) -> Update:
         """Clip, update, zero the gradients."""
 

@@ -113,9 +113,11 @@ class DeepSpeed:
         """
         if self._scale.enabled:
             self._zero.override_loss_scale(self.loss_scale)
+        self._received = False
         with self._engine.coalesce_grad_reduction():
             yield
-            self._fill_missing_gradients()
+            if self._received:  # a refused loss sent nothing, and step() does not follow
+                self._fill_missing_gradients()
 
     def _fill_missing_gradients(self) -> None:
         # Stage 3 keeps last update's gradient for a parameter that received none, and would apply it again.
@@ -127,7 +129,14 @@ class DeepSpeed:
 
     def backward(self, loss: Tensor, *, last: bool = True) -> None:
         """Accumulate gradients; DeepSpeed multiplies by the loss scale."""
+        self._received = True
         self._engine.backward(loss)
+
+    def discard(self) -> None:
+        """Forget the gradients, before they are averaged."""
+        self._received = False
+        for parameter in self._parameters.values():
+            parameter.grad = None
 
     def step(self, *, lr_factor: float) -> Update:
         """Clip, update, zero the gradients."""

@@ -56,6 +56,10 @@ class Replicated:
         """Accumulate gradients."""
         (loss * self.loss_scale).backward()
 
+    def discard(self) -> None:
+        """Forget the gradients."""
+        self.model.zero_grad(set_to_none=True)
+
     def step(self, *, lr_factor: float) -> Update:
         """Clip, update, zero the gradients."""
         self._unscale()

@@ -8,7 +8,7 @@ import torch
 
 from mmcontrast.config import Count, config
 from mmcontrast.engines.base import Engine
-from mmcontrast.steps import STEPS
+from mmcontrast.steps import STEPS, Allows, always
 from mmcontrast.types import Batch, Terms
 
 
@@ -49,13 +49,16 @@ class Accumulate:
         """What is embedded in one call, for each loss of the update."""
         return [[micro] for micro in batch.chunks(config.micro_rows)]
 
-    def __call__(self, batch: Batch) -> Terms:
-        """Leave gradients on the model; return the mean loss and its scalars."""
+    def __call__(self, batch: Batch, *, allows: Allows = always) -> Terms:
+        """Leave gradients on the model, if every loss is allowed a backward; return the mean loss and its scalars."""
         micros = self.pieces(self.config, batch)
         found: list[Terms] = []
         with self.engine.one_update():
             for number, (micro,) in enumerate(micros, start=1):
                 terms = self.engine("loss", self.engine("embed", micro))
+                if not allows(terms):
+                    self.engine.discard()
+                    return terms
                 self.engine.backward(terms.loss / len(micros), last=number == len(micros))
                 found.append(Terms(terms.loss.detach(), terms.scalars))
         scalars = {
