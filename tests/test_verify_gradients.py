@@ -15,7 +15,7 @@ from mmcontrast.run import Run
 from mmcontrast.steps.gradcache import GradCache
 from mmcontrast.verify_gradients import TOLERANCE, Verified, compare, in_words, verify_gradients
 from tests.dist.pool import on_ranks
-from tests.test_train import sets, tree  # noqa: F401 (a fixture)
+from tests.small_run import tree
 
 ENGINES = {
     "ddp": {"type": "ddp"},
@@ -64,7 +64,7 @@ def assert_verified(found: dict[str, dict[str, float]], cases: list[str]) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_every_engine_and_step_has_the_gradients_of_one_process(
-    sets: dict[str, str],  # noqa: F811
+    sets: dict[str, str],
     tmp_path: Path,
     world_size: int,
 ) -> None:
@@ -73,7 +73,7 @@ def test_every_engine_and_step_has_the_gradients_of_one_process(
         assert_verified(found, cases)
 
 
-def test_ddp_on_two_ranks_has_the_gradients_of_one_process(sets: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
+def test_ddp_on_two_ranks_has_the_gradients_of_one_process(sets: dict[str, str], tmp_path: Path) -> None:
     cases = ["ddp gradcache infonce"]
     for found in on_ranks(all_cases, 2, tmp_path, sets, str(tmp_path / "run"), cases):
         assert_verified(found, cases)
@@ -89,13 +89,13 @@ def unaveraged(manifests: dict[str, str], out: str) -> dict[str, float]:
         DDP.backward = backward  # type: ignore[method-assign]
 
 
-def test_gradients_that_are_not_averaged_are_found_out(sets: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
+def test_gradients_that_are_not_averaged_are_found_out(sets: dict[str, str], tmp_path: Path) -> None:
     for found in on_ranks(unaveraged, 2, tmp_path, sets, str(tmp_path / "run")):
         assert found["loss"] <= TOLERANCE and found["towers.text"] > 0.01
 
 
 def test_a_cached_step_without_replayed_dropout_is_found_out(
-    sets: dict[str, str],  # noqa: F811
+    sets: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -111,7 +111,7 @@ def test_a_cached_step_without_replayed_dropout_is_found_out(
     assert "these are not the gradients of the batch" in in_words(found)[-1]
 
 
-def test_accumulation_is_compared_with_its_own_micro_batches(sets: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
+def test_accumulation_is_compared_with_its_own_micro_batches(sets: dict[str, str], tmp_path: Path) -> None:
     run = run_of(sets, str(tmp_path), "local plain infonce", step={"type": "accumulate", "micro_rows": 3})
     found = verify_gradients(run)
     assert max(largest(found).values()) <= TOLERANCE
@@ -123,7 +123,7 @@ def test_not_a_number_is_a_difference() -> None:
     assert found[0].largest == float("inf") and found[0].part == "a.b"
 
 
-def test_the_sample_has_several_chunks(sets: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
+def test_the_sample_has_several_chunks(sets: dict[str, str], tmp_path: Path) -> None:
     run = run_of(sets, str(tmp_path), "local plain infonce", step={"type": "gradcache", "chunk_rows": 128})
     assert isinstance(run.step, GradCache.Config)
     assert "step gradcache, 8 rows" in verify_gradients(run).setting
