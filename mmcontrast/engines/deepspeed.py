@@ -27,7 +27,7 @@ from mmcontrast.engines import ENGINES
 from mmcontrast.engines.base import Update
 from mmcontrast.engines.files import OPTIMIZER, read_tensors, write_tensors
 from mmcontrast.engines.loss_scale import LossScale
-from mmcontrast.engines.replicated import DTYPES, Precision
+from mmcontrast.engines.replicated import DTYPES
 from mmcontrast.errors import MissingPackage
 from mmcontrast.model import Model
 from mmcontrast.objectives.base import Objective
@@ -49,7 +49,7 @@ class DeepSpeed:
         stage: Annotated[int, Ge(1), Le(3)] = 2  # what ranks share: 1 optimizer states, 2 and gradients, 3 and weights
         offload_optimizer: Literal["none", "cpu"] = "none"  # cpu: optimizer states and the update live in main memory
         device: str = "auto"  # auto: this rank's cuda device when there is one, else cpu
-        precision: Precision = "fp32"  # matrix products of the towers; weights, logit_scale and losses stay fp32
+        precision: Literal["fp32", "bf16"] = "fp32"  # matrix products of the towers; weights, logit_scale and losses stay fp32
         clip_norm: Positive | None = None  # largest gradient norm; null: no clipping
         compile: bool = False  # torch.compile each tower
         bucket_mb: Positive = 200.0  # MiB of gradients averaged, and of weights gathered, at a time
@@ -85,7 +85,7 @@ class DeepSpeed:
         self._parameters: dict[str, Any] = {  # Any: DeepSpeed adds methods to parameters
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
         }
-        self._scale = LossScale(enabled=config.precision == "fp16")
+        self._scale = LossScale(enabled=False)  # bf16 has the range of fp32
         built: torch.optim.Optimizer = optimizer.build(self.model)
         assert parameter_names(self.model).keys() == {id(p) for group in built.param_groups for p in group["params"]}
         self._base = [group["lr"] for group in built.param_groups]
@@ -111,8 +111,6 @@ class DeepSpeed:
 
         Without this, every backward after the first is reduced wrongly at stages 1 and 2, silently.
         """
-        if self._scale.enabled:
-            self._zero.override_loss_scale(self.loss_scale)
         self._received = False
         with self._engine.coalesce_grad_reduction():
             yield
@@ -128,7 +126,7 @@ class DeepSpeed:
                     parameter.grad = torch.zeros_like(parameter)
 
     def backward(self, loss: Tensor, *, last: bool = True) -> None:
-        """Accumulate gradients; DeepSpeed multiplies by the loss scale."""
+        """Accumulate gradients."""
         self._received = True
         self._engine.backward(loss)
 
