@@ -49,7 +49,7 @@ class DeepSpeed:
         stage: Annotated[int, Ge(1), Le(3)] = 2  # what ranks share: 1 optimizer states, 2 and gradients, 3 and weights
         offload_optimizer: Literal["none", "cpu"] = "none"  # cpu: optimizer states and the update live in main memory
         device: str = "auto"  # auto: this rank's cuda device when there is one, else cpu
-        precision: Literal["fp32", "bf16"] = "fp32"  # matrix products of the towers; weights, logit_scale and losses stay fp32
+        precision: Literal["fp32", "bf16"] = "fp32"  # of the towers' matrix products; all else stays fp32
         clip_norm: Positive | None = None  # largest gradient norm; null: no clipping
         compile: bool = False  # torch.compile each tower
         bucket_mb: Positive = 200.0  # MiB of gradients averaged, and of weights gathered, at a time
