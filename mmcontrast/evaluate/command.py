@@ -37,6 +37,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add = commands.add_parser("report", help="print the table and draw report.html again from results.json")
     add.add_argument("results", type=Path, help="a results.json, or a folder that holds one")
     add.set_defaults(call=_report)
+    add = commands.add_parser("table", help="print results of one suite, of one run or several seeds, as Markdown")
+    add.add_argument("results", type=Path, nargs="+", help="results.json files, or folders that hold one")
+    add.set_defaults(call=_table)
     add = commands.add_parser("compare", help="several results side by side, with paired tests and compare.html")
     add.add_argument("results", type=Path, nargs="+", help="results.json files, or folders that hold one")
     add.add_argument("--out", type=Path, help="folder of compare.html; not written if absent")
@@ -155,6 +158,13 @@ def _report(parsed: argparse.Namespace) -> int:
     path, tree = read_result(parsed.results)
     print_table(tree)
     print(f"report  {write_report(tree, path.parent)}")
+    return 0
+
+
+def _table(parsed: argparse.Namespace) -> int:
+    from mmcontrast.evaluate.markdown import markdown_table
+
+    print(markdown_table(parsed.results))
     return 0
 
 

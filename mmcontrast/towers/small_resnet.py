@@ -23,7 +23,7 @@ class SmallResNet(Tower):
     Tokens are the cells of the last feature map.
 
     Source: He et al. 2015, arXiv:1512.03385 (basic blocks); Wu and He 2018, arXiv:1803.08494 (group norm, so that
-    no row of a batch touches another).
+    no row of a batch touches another); Qiao et al. 2019, arXiv:1903.10520 (standardised filters).
     """
 
     @config
@@ -76,16 +76,30 @@ class SmallResNet(Tower):
         return Features(self.dropout(self.pool(cells).flatten(1)), tokens)
 
 
+class StandardizedConv2d(nn.Conv2d):
+    """A convolution whose filters have mean zero and unit norm: with group norm it trains as fast as with batch norm.
+
+    Source: Qiao et al. 2019, arXiv:1903.10520, equation 4, scaled to keep the variance of what passes through.
+    """
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
+        """Convolve with the standardised filters."""
+        flat = self.weight.flatten(1)
+        variance, mean = torch.var_mean(flat, dim=1, keepdim=True, correction=0)
+        filters = (flat - mean) * torch.rsqrt(variance * flat.shape[1] + 1e-5)
+        filters = filters.view_as(self.weight).contiguous(memory_format=torch.channels_last)
+        return self._conv_forward(input, filters, self.bias)
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions with a shortcut, which averages and projects where the shape changes."""
 
     def __init__(self, before: int, after: int, *, stride: int | tuple[int, int], groups: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = StandardizedConv2d(before, after, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.GroupNorm(groups, after)
-        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.conv2 = StandardizedConv2d(after, after, 3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(groups, after)
-        nn.init.zeros_(self.norm2.weight)  # each block starts as its shortcut
         self.shortcut: nn.Module = nn.Identity()
         thins = stride not in (1, (1, 1))
         if thins or before != after:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmcontrast.config import Count, OneOf, config
+from mmcontrast.config import Count, OneOf, Positive, config
 from mmcontrast.specs import TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.hashed_words import HashedWords
@@ -28,17 +28,24 @@ class HashEmbedding(nn.Module):
     # Odd multipliers of Knuth's multiplicative hashing, one a lookup.
     _MULTIPLIERS = (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263)
 
-    def __init__(self, *, buckets: int, lookups: int, width: int) -> None:
+    def __init__(self, *, buckets: int, lookups: int, width: int, gain: float, std: float) -> None:
+        """Draw the table.
+
+        Args:
+            gain: factor of what is looked up.  Adam moves a weight by about the learning rate whatever its gradient, and
+                a rare word is met a few dozen times in a short run: the gain lets its vector go further in them.
+            std: deviation of an untrained word's vector, after the gain.
+        """
         super().__init__()
         assert 1 <= lookups <= len(self._MULTIPLIERS)
-        self.buckets, self.lookups = buckets, lookups
+        self.buckets, self.lookups, self.gain = buckets, lookups, gain
         self.table = nn.Embedding(buckets, width)
-        nn.init.normal_(self.table.weight, std=0.3)
+        nn.init.normal_(self.table.weight, std=std / gain / lookups**0.5)
 
     def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T width"]:
         """Embed 31-bit ids."""
         rows = [((ids * factor) % (2**31 - 1)) % self.buckets for factor in self._MULTIPLIERS[: self.lookups]]
-        return self.table(torch.stack(rows)).sum(dim=0)
+        return self.gain * self.table(torch.stack(rows)).sum(dim=0)
 
 
 @TOWERS.register("text_transformer")
@@ -60,6 +67,8 @@ class TextTransformer(Tower):
         heads: Count = 4
         buckets: Count = 4096  # rows of the embedding table
         lookups: Annotated[int, Ge(1), Lt(5)] = 2  # rows summed for each word
+        embedding_gain: Positive = 1.0  # factor of a word's vector; its learning rate is larger by as much
+        embedding_std: Positive = 0.42  # deviation of an untrained word's vector
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
         def __post_init__(self) -> None:
@@ -72,7 +81,13 @@ class TextTransformer(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.embed = HashEmbedding(buckets=config.buckets, lookups=config.lookups, width=config.width)
+        self.embed = HashEmbedding(
+            buckets=config.buckets,
+            lookups=config.lookups,
+            width=config.width,
+            gain=config.embedding_gain,
+            std=config.embedding_std,
+        )
         self.positions = nn.Parameter(0.1 * torch.randn(config.context_length, config.width))
         self.layers = nn.ModuleList(
             Layer(config.width, heads=config.heads, dropout=config.dropout) for _ in range(config.layers)

@@ -103,8 +103,17 @@ def test_word_order_is_told_apart_or_not(name: str, fields: dict[str, Any], told
 
 def test_words_that_share_one_row_still_differ() -> None:
     torch.manual_seed(0)
-    embed = HashEmbedding(buckets=64, lookups=2, width=8)
+    embed = HashEmbedding(buckets=64, lookups=2, width=8, gain=4.0, std=0.5)
     ids = torch.arange(1, 2001)[None] * 997
     with torch.no_grad():
         vectors = embed(ids)[0]
     assert len(torch.unique(vectors, dim=0)) > 10 * 64  # one lookup could give 64 vectors at most
+
+
+def test_an_untrained_word_has_the_asked_deviation_whatever_the_gain() -> None:
+    torch.manual_seed(0)
+    ids = torch.arange(1, 4001)[None] * 997
+    for gain, lookups in ((1.0, 1), (10.0, 2), (3.0, 4)):
+        embed = HashEmbedding(buckets=8192, lookups=lookups, width=32, gain=gain, std=0.5)
+        with torch.no_grad():
+            assert abs(float(embed(ids).std()) - 0.5) < 0.02

@@ -17,6 +17,7 @@ class TextTransform:
     choice: Literal["first", "random"] = "random"
     first_probability: Fraction = 0.5  # with random: how often it is the first caption all the same
     join_probability: Fraction = 0.0  # how often two captions are joined by a comma
+    unknown_words: Fraction = 0.0  # share of words replaced by made-up ones: the tower learns to read around them
     max_bytes: int = 8192  # longer captions are refused
 
 
@@ -39,6 +40,11 @@ def captions_of(value: object, *, key: str, max_bytes: int = 8192) -> list[str]:
 
 def train_text(captions: list[str], config: TextTransform, rng: np.random.Generator) -> str:
     """Choose this epoch's caption."""
+    caption = _chosen(captions, config, rng)
+    return caption if config.unknown_words == 0 else with_unknown_words(caption, config.unknown_words, rng)
+
+
+def _chosen(captions: list[str], config: TextTransform, rng: np.random.Generator) -> str:
     if config.choice == "first" or len(captions) == 1:
         return captions[0]
     first = rng.random() < config.first_probability
@@ -48,3 +54,13 @@ def train_text(captions: list[str], config: TextTransform, rng: np.random.Genera
         if other != chosen:
             return f"{captions[chosen]}, {captions[other]}"
     return captions[chosen]
+
+
+def with_unknown_words(caption: str, share: float, rng: np.random.Generator) -> str:
+    """Replace a share of the words by random letters; one word, drawn at random, always stays."""
+    words = caption.split()
+    replaced = rng.random(len(words)) < share
+    if replaced.all():
+        replaced[int(rng.integers(0, len(words)))] = False
+    made_up = ["".join(chr(97 + letter) for letter in rng.integers(0, 26, size=12)) for _ in words]
+    return " ".join(new if gone else word for word, new, gone in zip(words, made_up, replaced, strict=True))
