@@ -57,7 +57,7 @@ class Decoded:
     key: str
     cells: dict[str, Any]
     group: int
-    part: str | None  # what the row is called inside a spliced caption
+    parts: tuple[str, str] | None  # what the row is called as the first and as the second part of a spliced caption
 
 
 @dataclass(frozen=True)
@@ -157,30 +157,32 @@ class Source:
             # What is decoded in part waits for its crop.
             waits = jpeg or (isinstance(spec, AudioSpec) and not whole_sounds and content)
             cells[column] = content if waits else decode_cell(origin, cell_spec, spec)
-        group, part = -1, None
+        group = -1
         if self.config.group is not None:
             info = raw.info()
             if self.config.group not in info:
                 raise SkipSample(f"{raw.key}: no field '{self.config.group}', which '{self.name}' groups by")
             group = stable_hash("group", info[self.config.group])
-        if self.config.splice is not None:
-            part = raw.info().get(self.config.splice.field)
-        return Decoded(raw.key, cells, group, part)
+        splice = self.config.splice
+        return Decoded(raw.key, cells, group, None if splice is None else splice.parts(raw.info()))
 
     def _spliced(self, first: Decoded, row: int, *, cache: bool) -> Decoded:
         """Put another row's clip after ``first``; ``first`` alone where the two may not or cannot be joined."""
         second, splice, spec = self._decoded(row, cache=cache), self.config.splice, self.specs.get("audio")
         assert splice is not None
-        if not isinstance(spec, AudioSpec) or first.part is None or second.part is None or first.part == second.part:
+        if not isinstance(spec, AudioSpec) or first.parts is None or second.parts is None:
             return first
-        if frozenset((first.part, second.part)) in self._excluded:
+        names = (first.parts[0], second.parts[1])
+        if names[0] == names[1] or frozenset(names) in self._excluded:
             return first
-        caption = splice.caption(first.part, second.part)
-        cells = {
-            **first.cells,
-            "audio": joined_wave(first.cells["audio"], second.cells["audio"], samples=spec.samples),
-            "text": [caption],
-        }
+        caption = splice.caption(*names)
+        wave = joined_wave(
+            first.cells["audio"],
+            second.cells["audio"],
+            samples=spec.samples,
+            second_half=splice.second_field is not None,
+        )
+        cells = {**first.cells, "audio": wave, "text": [caption]}
         return Decoded(first.key, cells, stable_hash("group", caption), None)
 
 

@@ -52,3 +52,14 @@ def test_the_quickstart_never_splices_a_held_out_pair() -> None:
 
     shipped = read_excluded("package:quickstart/held_out_pairs.json")
     assert shipped == {frozenset(pair) for pair in held_out_pairs()}
+
+
+def test_clips_of_two_give_the_first_half_of_one_and_the_second_half_of_another() -> None:
+    first = np.concatenate([np.full(1000, 0.5, np.float32), np.zeros(1000, np.float32)])
+    second = np.concatenate([np.zeros(1000, np.float32), np.full(1000, -0.5, np.float32)])
+    wave = joined_wave(first, second, samples=2000, second_half=True)
+    assert (wave[:840] == 0.5).all() and (wave[1000:1840] == -0.5).all()
+    splice = Splice(probability=1.0, field="first", second_field="second")
+    assert splice.parts({"first": "oboe", "second": "gong"}) == ("oboe", "gong")
+    assert splice.parts({"first": "oboe"}) is None
+    assert Splice(probability=1.0, field="thing").parts({"thing": "oboe"}) == ("oboe", "oboe")
