@@ -32,8 +32,8 @@ class HashEmbedding(nn.Module):
         """Draw the table.
 
         Args:
-            gain: factor of what is looked up.  Adam moves a weight by about the learning rate whatever its gradient, and
-                a rare word is met a few dozen times in a short run: the gain lets its vector go further in them.
+            gain: factor of what is looked up.  Adam moves a weight by about the learning rate whatever its gradient,
+                and a short run meets a rare word a few dozen times: the gain lets its vector go further in them.
             std: deviation of an untrained word's vector, after the gain.
         """
         super().__init__()
@@ -57,7 +57,7 @@ class TextTransformer(Tower):
 
     @config
     class Config:
-        """Fields of the tower; the defaults hold 1.8M parameters."""
+        """Fields of the tower; the defaults hold 1.7M parameters."""
 
         modality: ClassVar[str] = "text"
         tokenizer: Annotated[Any, OneOf(TOKENIZERS)] = HashedWords.Config()

@@ -19,7 +19,7 @@ FADE_SAMPLES = 160
 class Splice:
     """Joins a row's clip with another row's, drawn at random, each cut to half of the window.
 
-    With ``second_field``, clips hold two things already: the first half of one is joined with the second half of another.
+    With ``second_field``, clips hold two things already: the first half of one meets the second half of another.
     Rows that lack ``field``, two rows of the same value and excluded pairs are left as they are.
     """
 
