@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   mmcontrast train configs/quickstart.yaml --print-config     the resolved config, nothing run
   mmcontrast check configs/quickstart.yaml                    every check that needs no weights
   mmcontrast plan configs/quickstart.yaml --gpus 64           memory and batch of each rank, under every engine
+  mmcontrast data index shards/                               index tars made by others; check every header
   mmcontrast eval run runs/quickstart --suite quickstart      table, results.json and report.html
   mmcontrast list towers                                      what can be named in a config
 """
@@ -92,6 +93,10 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.evaluate.command import add_commands
 
     add_commands(evaluation)
+    data = commands.add_parser("data", help="index shards, show what a set holds, verify every byte")
+    from mmcontrast.data.command import add_commands as add_data_commands
+
+    add_data_commands(data)
     return top
 
 

@@ -46,7 +46,17 @@ class MissingPackage(MMContrastError):
 
 
 class SkipSample(MMContrastError):
-    """One bad sample: counted and logged by key, never fatal by itself."""
+    """One bad sample: counted by cause and logged by key, never fatal by itself."""
+
+    def __init__(self, message: str, *, cause: str = "other", lasting: bool = True) -> None:
+        """Describe it.
+
+        Args:
+            cause: what went wrong in one or two words of snake_case, for counting.
+            lasting: the content is bad, and will be at every try; False for failures of reading.
+        """
+        super().__init__(message)
+        self.cause, self.lasting = cause, lasting
 
 
 class LaunchError(MMContrastError):

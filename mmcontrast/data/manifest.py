@@ -3,12 +3,16 @@
 The manifest is the only thing that crosses from ``data_pipelines`` to the loader.  It names the columns
 (modality, member extension, optional field inside a JSON member), the shards (rows, bytes, sha256) and how the
 set was made.  A sample is the run of tar members that share a key, ``KEY.png`` + ``KEY.json`` say.
+
+An ``index.bin`` beside it (``mmcontrast data index``) says where each sample lies; without one, shards are scanned
+when they are opened.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +28,13 @@ class ColumnSpec:
     """Where one column lives inside a sample."""
 
     modality: str
-    extension: str  # the member's name after KEY and the first dot, "png" or "json"
+    extension: str  # the member's name after KEY and the first dot, "png" or "json"; "jpg;jpeg" is either of the two
     field: str | None = None  # for JSON members: the field that holds the value (a string or a list of strings)
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The extensions that the member may have."""
+        return tuple(self.extension.lower().split(";"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +48,7 @@ class LabelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardInfo:
-    """One tar file, relative to the manifest's folder."""
+    """One tar file: a path relative to the manifest's folder, or a URL."""
 
     path: str
     rows: int
@@ -78,12 +87,24 @@ def read_manifest(path: Path) -> Manifest:
     path = path / "manifest.json" if path.is_dir() else path
     if not path.is_file():
         raise ShardError(f"no manifest at '{path}'. Expected a folder with manifest.json and .tar shards.")
+    return parse_manifest(path.read_bytes(), where=str(path))
+
+
+def parse_manifest(content: bytes, *, where: str) -> Manifest:
+    """Parse a manifest's bytes.
+
+    Args:
+        where: path or URL, for messages.
+
+    Raises:
+        ShardError: not JSON, of another version, or lacks a field.
+    """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ShardError(f"'{path}' is not JSON: {error}") from error
+        raw = json.loads(content.decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ShardError(f"'{where}' is not JSON: {error}") from error
     if not isinstance(raw, dict) or raw.get("version") != VERSION:
-        raise ShardError(f"'{path}' is not a manifest of version {VERSION}.")
+        raise ShardError(f"'{where}' is not a manifest of version {VERSION}.")
     try:
         manifest = Manifest(
             name=raw["name"],
@@ -97,16 +118,25 @@ def read_manifest(path: Path) -> Manifest:
             made_by=raw.get("made_by", {}),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"'{path}' lacks or misspells a field: {error}") from error
-    _validate(manifest, path)
+        raise ShardError(f"'{where}' lacks or misspells a field: {error}") from error
+    _validate(manifest, where)
     return manifest
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> Path:
     """Write ``folder/manifest.json`` and return its path."""
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path, scratch = folder / "manifest.json", folder / f".manifest.json.{os.getpid()}.partial"
+    try:
+        scratch.write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
     return path
+
+
+def is_url(location: str | Path) -> bool:
+    """Whether a location is ``scheme://...``."""
+    return "://" in str(location)
 
 
 def file_sha256(path: Path) -> str:
@@ -115,16 +145,18 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _validate(manifest: Manifest, path: Path) -> None:
+def _validate(manifest: Manifest, where: str) -> None:
     for name, column in manifest.columns.items():
         if column.modality not in MODALITIES or name.split(".")[0] != column.modality:
             raise ShardError(
-                f"'{path}': column '{name}' has modality '{column.modality}'. "
+                f"'{where}': column '{name}' has modality '{column.modality}'. "
                 f"A column is named after its modality ({', '.join(MODALITIES)}), with an optional .suffix."
             )
     for shard in manifest.shards:
         parts = Path(shard.path).parts
+        if is_url(shard.path):
+            continue  # which schemes may be opened is up to the storage config
         if Path(shard.path).is_absolute() or ".." in parts:
-            raise ShardError(f"'{path}': shard path '{shard.path}' leaves the manifest's folder.")
+            raise ShardError(f"'{where}': shard path '{shard.path}' leaves the manifest's folder.")
     if not manifest.shards or manifest.rows == 0:
-        raise ShardError(f"'{path}' names no rows: the source is empty.")
+        raise ShardError(f"'{where}' names no rows: the source is empty.")

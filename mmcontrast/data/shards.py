@@ -1,25 +1,34 @@
 """Random access to the rows of a manifest's tar shards.
 
-Each shard's headers are read once, into offsets; a row's members are then read by position.  Only plain files of
-plain tars are read: no compression, no links, no paths outside the archive, nothing unpickled.
+Rows are found through the set's ``index.bin``, or by scanning the shards' headers where there is none, and read by
+position.  Only plain files of plain tars are read: no compression, no links, no paths outside the archive, nothing
+unpickled.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tarfile
+import time
+import zlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from mmcontrast.data.manifest import Manifest, read_manifest
+from mmcontrast.data.index import INDEX_FILE, Index, Part, lacking, read_index
+from mmcontrast.data.limits import Limits
+from mmcontrast.data.manifest import Manifest, ShardInfo, is_url, parse_manifest, read_manifest
+from mmcontrast.data.remote import Cache, join_url, read_remote
+from mmcontrast.data.shard_rows import Member, read_shard
+from mmcontrast.data.storage import Storage
 from mmcontrast.errors import ShardError, SkipSample
 
 PACKAGE_PREFIX = "package:"
-MAX_MEMBER_BYTES = 64 << 20
+OPEN_FILES = 64  # shards kept open by one process
+MANIFEST_BYTES = 1 << 30
 
 
 def resolve(location: str | Path) -> Path:
@@ -28,14 +37,6 @@ def resolve(location: str | Path) -> Path:
     if text.startswith(PACKAGE_PREFIX):
         return Path(str(resources.files("mmcontrast"))) / "assets" / text.removeprefix(PACKAGE_PREFIX)
     return Path(text)
-
-
-@dataclass(frozen=True)
-class Member:
-    """Where one file lies inside a shard."""
-
-    offset: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -54,87 +55,185 @@ class RawRow:
         try:
             value = json.loads(self.members["json"].decode("utf-8"))
         except KeyError as error:
-            raise SkipSample(f"{self.key}: no .json member") from error
-        except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-            raise SkipSample(f"{self.key}: .json member is not UTF-8 JSON: {error}") from error
+            raise SkipSample(f"{self.key}: no .json member", cause="missing_member") from error
+        # UnicodeDecodeError and JSONDecodeError are ValueErrors; deep nesting is a RecursionError.
+        except (ValueError, RecursionError) as error:
+            raise SkipSample(f"{self.key}: .json member is not UTF-8 JSON: {error}", cause="json") from error
         if not isinstance(value, dict):
-            raise SkipSample(f"{self.key}: .json member is not a map")
+            raise SkipSample(f"{self.key}: .json member is not a map", cause="json")
         return value
-
-
-def index_shard(path: Path) -> dict[str, dict[str, Member]]:
-    """Read a tar's headers: ``{key: {extension: member}}`` in file order.
-
-    Raises:
-        ShardError: not a plain tar, cut short, or a member is larger than 64 MiB.
-    """
-    rows: dict[str, dict[str, Member]] = {}
-    size = path.stat().st_size
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for entry in tar:
-                if not entry.isreg():
-                    continue
-                name = entry.name.rsplit("/", 1)[-1]
-                key, dot, extension = name.partition(".")
-                if not key or not dot:
-                    continue
-                if entry.size > MAX_MEMBER_BYTES or entry.offset_data + entry.size > size:
-                    raise ShardError(f"'{path}': member '{entry.name}' of {entry.size} bytes is too large or cut off")
-                prefix = entry.name[: -len(name)]
-                rows.setdefault(prefix + key, {})[extension] = Member(entry.offset_data, entry.size)
-    except tarfile.TarError as error:
-        raise ShardError(f"'{path}' is not a plain tar file: {error}") from error
-    return rows
 
 
 class ShardSet:
     """All rows of one manifest, by position in manifest order."""
 
-    def __init__(self, location: str | Path) -> None:
-        """Read the manifest and index every shard.
+    def __init__(self, location: str | Path, *, storage: Storage | None = None, limits: Limits | None = None) -> None:
+        """Read the manifest, and its index or else every shard's headers.
+
+        Args:
+            location: a manifest, or the folder that holds one; ``package:NAME``; or a URL of either.
 
         Raises:
             ShardError: something is missing, damaged, or holds another number of rows than the manifest says.
         """
-        path = resolve(location)
-        self.folder = path if path.is_dir() else path.parent
-        self.manifest: Manifest = read_manifest(path)
-        self._rows: list[tuple[int, str, dict[str, Member]]] = []
-        for number, shard in enumerate(self.manifest.shards):
-            file = self.folder / shard.path
-            if not file.is_file():
-                raise ShardError(f"shard '{file}' is named by the manifest but missing.")
-            if file.stat().st_size != shard.bytes:
-                raise ShardError(
-                    f"shard '{file}' has {file.stat().st_size:,} bytes, its manifest says {shard.bytes:,}."
-                )
-            rows = index_shard(file)
-            if len(rows) != shard.rows:
-                raise ShardError(f"shard '{file}' holds {len(rows)} rows, its manifest says {shard.rows}.")
-            self._rows.extend((number, key, members) for key, members in rows.items())
-        self._streams: dict[int, BinaryIO] = {}
+        self.storage, self.limits = storage or Storage(), limits or Limits()
+        self.location = _manifest_location(location)
+        self.manifest: Manifest = self._read_manifest()
+        self._alternatives = _alternatives(self.manifest)
+        self._open: dict[int, int] = {}  # shard -> descriptor, least recently used first
+        self._failed: set[int] = set()  # shards whose reading has failed after all tries
+        self.index: Index = self._find_index()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.index)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_streams": {}}  # open files stay behind when a worker is started
+        return self.__dict__ | {"_open": {}}  # open files stay behind when a worker is started
 
     def __getitem__(self, position: int) -> RawRow:
-        number, key, members = self._rows[position]
-        stream = self._streams.get(number)
-        if stream is None:
-            stream = self._streams[number] = (self.folder / self.manifest.shards[number].path).open("rb")
-        # By position, never by seeking: forked loader workers share one file offset.
-        contents = {
-            extension: os.pread(stream.fileno(), member.size, member.offset) for extension, member in members.items()
-        }
-        shard = self.manifest.shards[number].path
-        return RawRow(f"{self.manifest.name}/{shard}/{key}", contents)
+        """Read one row's members.
+
+        Raises:
+            SkipSample: a member is cut short, over a limit, or not what the index says.
+            ShardError: the shard cannot be read, and ``storage.on_shard_error`` is "fail".
+        """
+        place = self.index.row(position)
+        key = f"{self.manifest.name}/{self.manifest.shards[place.shard].path}/{place.key}"
+        contents = {}
+        for extension, member in place.members.items():
+            self._check_size(key, extension, member)
+            contents[extension] = self._read(place.shard, key, extension, member)
+        for column, extensions in self._alternatives.items():
+            found = [extension for extension in extensions if extension in contents]
+            if found:
+                contents[column] = contents[found[0]]
+        return RawRow(key, contents)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of a local manifest."""
+        return Path(self.location).parent
+
+    def shard_path(self, number: int) -> Path:
+        """Local path of a shard, fetched if it is remote.
+
+        Raises:
+            ShardError: it is not there, or not what the manifest says.
+        """
+        shard = self.manifest.shards[number]
+        if is_url(self.location) or is_url(shard.path):
+            url = join_url(str(self.location), shard.path)
+            return Cache(self.storage).fetch(url, sha256=shard.sha256, size=shard.bytes)
+        path = self.folder / shard.path
+        if not path.is_file():
+            raise ShardError(f"shard '{path}' is named by the manifest but missing.")
+        if path.stat().st_size != shard.bytes:
+            raise ShardError(f"shard '{path}' has {path.stat().st_size:,} bytes, its manifest says {shard.bytes:,}.")
+        return path
+
+    def _read_manifest(self) -> Manifest:
+        if not is_url(self.location):
+            return read_manifest(Path(self.location))
+        url = str(self.location)
+        return parse_manifest(read_remote(url, self.storage, most_bytes=MANIFEST_BYTES), where=url)
+
+    def _find_index(self) -> Index:
+        shards = self.manifest.shards
+        if is_url(self.location):
+            url = join_url(str(self.location), INDEX_FILE)
+            return read_index(Cache(self.storage).fetch(url, sha256=None), shards)
+        for number, shard in enumerate(shards):
+            if not is_url(shard.path):
+                self.shard_path(number)
+        path = self.folder / INDEX_FILE
+        if path.is_file():
+            return read_index(path, shards)
+        parts = [self._scan(number, shard) for number, shard in enumerate(shards)]
+        return Index.of(parts, has_crc32=False)
+
+    def _scan(self, number: int, shard: ShardInfo) -> Part:
+        path = self.shard_path(number)
+        found = read_shard(path, limits=self.limits, contents=False)
+        part = Part.of(found.rows)
+        if part.rows == shard.rows and not found.problems:
+            return part
+        absent = lacking(part, self.manifest.columns)
+        if part.rows - len(absent) != shard.rows:
+            kinds = Counter([*(problem.kind for problem in found.problems), *("missing_member" for _ in absent)])
+            causes = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common()) or "nothing else is wrong"
+            raise ShardError(
+                f"shard '{path}' holds {part.rows - len(absent)} whole rows, its manifest says {shard.rows}. "
+                f"Found: {causes}. "
+                "'mmcontrast data index --again' describes the shards as they are, and lists what is wrong with them."
+            )
+        return part.without(absent) if absent else part
+
+    def _check_size(self, key: str, extension: str, member: Member) -> None:
+        most = {"json": self.limits.json_bytes, "txt": self.limits.caption_bytes}.get(extension, 0)
+        if member.size > (most or self.limits.member_bytes):
+            limit = {"json": "json_bytes", "txt": "caption_bytes"}.get(extension, "member_bytes")
+            raise SkipSample(f"{key}: .{extension} of {member.size:,} bytes is over limits.{limit}", cause=limit)
+
+    def _read(self, shard: int, key: str, extension: str, member: Member) -> bytes:
+        content = self._read_bytes(shard, key, member)
+        if len(content) < member.size:
+            raise SkipSample(f"{key}: .{extension} is cut short: the shard has changed", cause="short_read")
+        if member.crc32 is not None and self.storage.check_crc32 and zlib.crc32(content) != member.crc32:
+            raise SkipSample(f"{key}: .{extension} is not what was indexed: its crc32 differs", cause="crc32")
+        return content
+
+    def _read_bytes(self, shard: int, key: str, member: Member) -> bytes:
+        tries = 1 if shard in self._failed else self.storage.retries + 1
+        for number in range(tries):
+            try:
+                # By position, never by seeking: forked loader workers share one file offset.
+                content = os.pread(self._descriptor(shard), member.size, member.offset)
+                self._failed.discard(shard)
+                return content
+            except (OSError, ShardError) as error:
+                self._close(shard)
+                if number + 1 < tries:
+                    time.sleep(self.storage.backoff_seconds * 2**number)
+                    continue
+                self._failed.add(shard)
+                message = f"{key}: its shard cannot be read: {error}"
+                if self.storage.on_shard_error == "substitute":
+                    raise SkipSample(message, cause="shard_unreadable", lasting=False) from error
+                raise ShardError(
+                    f"{message}\nTried {tries} time(s). With data.storage.on_shard_error=substitute, other rows take "
+                    "the place of such a shard's."
+                ) from error
+        raise AssertionError("the loop returns or raises")
+
+    def _descriptor(self, shard: int) -> int:
+        descriptor = self._open.pop(shard, None)
+        if descriptor is None:
+            descriptor = os.open(self.shard_path(shard), os.O_RDONLY | os.O_CLOEXEC)
+            while len(self._open) >= OPEN_FILES:
+                self._close(next(iter(self._open)))
+        self._open[shard] = descriptor
+        return descriptor
+
+    def _close(self, shard: int) -> None:
+        descriptor = self._open.pop(shard, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _manifest_location(location: str | Path) -> str | Path:
+    if is_url(location):
+        text = str(location)
+        return text if text.endswith(".json") else f"{text.rstrip('/')}/manifest.json"
+    path = resolve(location)
+    return path / "manifest.json" if path.is_dir() else path
+
+
+def _alternatives(manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    columns = manifest.columns.values()
+    return {column.extension: column.extensions for column in columns if len(column.extensions) > 1}
 
 
 @lru_cache(maxsize=64)
-def open_shards(location: str) -> ShardSet:
+def open_shards(location: str, storage: Storage | None = None, limits: Limits | None = None) -> ShardSet:
     """Open a manifest's shards, once per process."""
-    return ShardSet(location)
+    return ShardSet(location, storage=storage, limits=limits)

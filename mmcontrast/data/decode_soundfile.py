@@ -1,0 +1,40 @@
+"""Sounds through libsndfile: WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, AU, CAF, W64 and its other containers."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from mmcontrast.data.decode import BLOCK_FRAMES, check_rate, check_samples
+from mmcontrast.data.limits import Limits
+
+
+def read_window(
+    content: bytes, *, key: str, start_seconds: float, seconds: float, limits: Limits
+) -> tuple[np.ndarray, int]:
+    """Return a window as mono float32, and its sample rate.
+
+    Read in blocks: a forged header may promise any number of frames.
+
+    Raises:
+        SkipSample: over a limit, or not finite.
+        OSError, RuntimeError, ValueError, TypeError, MemoryError: not a sound, or damaged.
+    """
+    import soundfile
+
+    with soundfile.SoundFile(io.BytesIO(content)) as sound:
+        check_rate(key, sound.samplerate, sound.channels, limits)
+        if start_seconds:
+            sound.seek(min(round(start_seconds * sound.samplerate), sound.frames))
+        wanted = round(seconds * sound.samplerate)
+        blocks: list[np.ndarray] = []
+        seen = 0
+        while seen < wanted:
+            block = sound.read(min(BLOCK_FRAMES, wanted - seen), dtype="float32", always_2d=True)
+            if len(block) == 0:
+                break
+            check_samples(key, block, limits)
+            blocks.append(block.mean(axis=1))
+            seen += len(block)
+        return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), sound.samplerate
