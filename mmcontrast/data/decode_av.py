@@ -30,7 +30,7 @@ def read_window(
 
     # Nothing but the bytes at hand: no other protocol may be opened from inside of a file.
     closed = {"protocol_whitelist": "pipe"}
-    with av.open(io.BytesIO(content), format=fallback_container(content), options=closed) as container:
+    with av.open(io.BytesIO(content), "r", format=fallback_container(content), options=closed) as container:
         if not container.streams.audio:
             raise ValueError("no audio stream")
         stream = container.streams.audio[0]
