@@ -19,3 +19,8 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "pictures": make_set(folder / "pictures", columns=("image", "text"), rows=32),
         "sounds": make_set(folder / "sounds", columns=("audio", "text"), rows=20),
     }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--full``: the fuzz tests' whole amount instead of a tenth."""
+    parser.addoption("--full", action="store_true", help="fuzz ten times as much")

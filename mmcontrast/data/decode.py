@@ -17,6 +17,7 @@ from mmcontrast.errors import SkipSample
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 BLOCK_FRAMES = 1 << 16
+MAX_SECONDS = Limits().audio_seconds
 # What Pillow, libsndfile and FFmpeg raise on damaged files: SyntaxError on broken PNG chunks, TypeError on one real
 # TIFF, MemoryError on forged frame counts.  The rest are checks inside their Python code.
 DECODER_ERRORS = (

@@ -23,7 +23,7 @@ KINDS = {
     "no_key": "a file whose name has no key or no extension",
     "code_member": "a file that other loaders would unpickle or unpack; it is never opened",
     "truncated_member": "LOST: a member runs past the end of the file",
-    "wrong_size": "LOST: a member's size leads past other headers, or into data",
+    "wrong_size": "LOST: a member's size leads past other headers, or data follows it instead of a header",
     "link": "LOST: a symbolic or hard link",
     "unsafe_path": "LOST: an absolute path, a path with '..', a backslash or control characters",
     "bad_name": "LOST: a name that is not UTF-8, or whose extended header was unreadable",

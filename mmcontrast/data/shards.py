@@ -29,6 +29,8 @@ from mmcontrast.errors import ShardError, SkipSample
 PACKAGE_PREFIX = "package:"
 OPEN_FILES = 64  # shards kept open by one process
 MANIFEST_BYTES = 1 << 30
+MAX_MEMBER_BYTES = Limits().member_bytes
+HARMLESS = ("no_key", "code_member", "special_file", "link", "dirty_padding")  # files that are not read
 
 
 def resolve(location: str | Path) -> Path:
@@ -62,6 +64,22 @@ class RawRow:
         if not isinstance(value, dict):
             raise SkipSample(f"{self.key}: .json member is not a map", cause="json")
         return value
+
+
+def index_shard(path: Path) -> dict[str, dict[str, Member]]:
+    """Read a tar's headers: ``{key: {extension: member}}`` in file order.
+
+    Raises:
+        ShardError: not a plain tar, damaged, or a member is over the limit.
+    """
+    found = read_shard(path, limits=Limits(), contents=False)
+    damage = [problem for problem in found.problems if problem.kind not in HARMLESS]
+    if damage:
+        first = damage[0]
+        raise ShardError(
+            f"shard '{path}': {first.kind} at byte {first.offset:,}: {first.detail}; {len(damage)} findings."
+        )
+    return found.rows
 
 
 class ShardSet:

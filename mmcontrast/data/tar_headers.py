@@ -100,7 +100,7 @@ class Scan:
             block = self.reader.at(offset, BLOCK)
             header = None if block == ZEROS else parse_header(block)
             if pending is not None:
-                yield from self._settled(pending, next_is_valid=header is not None or block == ZEROS)
+                yield from self._settled(pending, block, header)
                 pending = None
             if block == ZEROS:
                 offset, problem = self._after_zeros(offset)
@@ -121,7 +121,7 @@ class Scan:
                 else:
                     yield each
         if pending is not None:
-            yield from self._settled(pending, next_is_valid=True)
+            yield from self._settled(pending, ZEROS, None)
         if size % BLOCK:
             yield Problem("ragged_end", size - size % BLOCK, f"{size % BLOCK} bytes after the last block")
         yield Problem("no_end_marker", size, "the file stops without two blocks of zeros")
@@ -205,7 +205,7 @@ class Scan:
             return after, [] if known else [Problem("unsupported_type", offset, f"{name}: type {header.kind!r}")]
         if size > self.limits.member_bytes:
             faults = (*faults, Problem("member_too_large", offset, f"{name}: {size:,} bytes"))
-        if size == 0:
+        if size == 0 and self.contents:  # without contents, it is left to the decoder, row by row
             faults = (*faults, Problem("empty_member", offset, name))
         if self.contents and (swallowed := self._embedded(data, size)) is not None:
             fault = Problem(
@@ -223,15 +223,17 @@ class Scan:
             value = zlib.crc32(chunk, value)
         return value
 
-    def _settled(self, entry: Entry, *, next_is_valid: bool) -> Iterator[Entry | Problem]:
-        """Yield an entry once the block after it is known: dirty padding before no header means a wrong size."""
+    def _settled(self, entry: Entry, after: bytes, header: Header | None) -> Iterator[Entry | Problem]:
+        """Yield an entry once the block after it is known: data there, instead of a header, makes it doubtful."""
         end = entry.offset + entry.size
         padding = b"" if entry.faults else self.reader.at(end, -entry.size % BLOCK)
-        if padding.strip(b"\0"):
-            if not next_is_valid:
-                fault = Problem("wrong_size", entry.offset, f"{entry.name}: {entry.size:,} bytes lead into data")
-                yield Entry(entry.name, entry.offset, entry.size, entry.crc32, (fault,))
-                return
+        dirty, ended = bool(padding.strip(b"\0")), header is not None or after == ZEROS
+        damaged_header = after[MAGIC_AT : MAGIC_AT + 5] == b"ustar"
+        if not entry.faults and not ended and (dirty or not damaged_header):
+            fault = Problem("wrong_size", entry.offset, f"{entry.name}: {entry.size:,} bytes, then data")
+            yield Entry(entry.name, entry.offset, entry.size, entry.crc32, (fault,))
+            return
+        if dirty:
             yield Problem("dirty_padding", end, entry.name)
         yield entry
 

@@ -191,6 +191,6 @@ def test_the_bytes_read_are_linear_in_the_size_of_a_hostile_tar(
             yield chunk
 
     monkeypatch.setattr(BlockReader, "chunks", counted)
-    members = [("first.jpg", b"picture"), ("first.txt", b"caption")]
-    found = scanned(tmp_path / "a.tar", tar_bytes(members)[: 4 * BLOCK] + content)
+    members = [("first.jpg", b"picture"), ("first.txt", b"caption"), ("tail.jpg", b"picture")]
+    found = scanned(tmp_path / "a.tar", tar_bytes(members)[: 6 * BLOCK] + content)
     assert "first" in found.rows and read < 100 * len(content)
