@@ -64,11 +64,14 @@ class ShardRows:
     sha256: str | None
 
 
-def read_shard(path: Path, *, limits: Limits, contents: bool, join_split_keys: bool = False) -> ShardRows:
+def read_shard(
+    path: Path, *, limits: Limits, contents: bool, join_split_keys: bool = False, every_file: bool = False
+) -> ShardRows:
     """Read a tar's headers, and with ``contents`` every byte: crc32 of members, sha256 of the file.
 
     Args:
         join_split_keys: members of one key may lie apart, as in tars of all pictures followed by all captions.
+        every_file: keep members that no column can read; what their bytes mean is up to the caller.
 
     Raises:
         ShardError: the file cannot be opened or read.
@@ -76,7 +79,7 @@ def read_shard(path: Path, *, limits: Limits, contents: bool, join_split_keys: b
     try:
         window = WINDOW_BYTES if contents else HEADERS_ONLY
         with BlockReader(path, hashed=contents, window_bytes=window) as reader:
-            grouping = _Grouping(join_split_keys)
+            grouping = _Grouping(join_split_keys, every_file)
             for each in Scan(reader, limits, contents=contents):
                 grouping.add(each)
             digest = reader.sha256() if contents else None
@@ -97,6 +100,7 @@ def split_name(name: str) -> tuple[str, str] | None:
 @dataclass
 class _Grouping:
     join_split_keys: bool
+    every_file: bool
     rows: dict[str, dict[str, Member]] = field(default_factory=dict)
     bad: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
@@ -116,10 +120,10 @@ class _Grouping:
             self.problems.extend(found.faults)
             return
         key, extension = parts
-        if extension.rpartition(".")[2] in CODE:
+        if not self.every_file and extension.rpartition(".")[2] in CODE:
             self.problems.append(Problem("code_member", found.offset, found.name, key))
             return
-        if extension.rpartition(".")[2] not in READABLE:
+        if not self.every_file and extension.rpartition(".")[2] not in READABLE:
             self.ignored[extension] += 1
             return
         if key != self.current and key in self.rows and not self.join_split_keys:

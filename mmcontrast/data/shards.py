@@ -67,12 +67,12 @@ class RawRow:
 
 
 def index_shard(path: Path) -> dict[str, dict[str, Member]]:
-    """Read a tar's headers: ``{key: {extension: member}}`` in file order.
+    """Read a tar's headers: ``{key: {extension: member}}`` of every file, in file order.
 
     Raises:
         ShardError: not a plain tar, damaged, or a member is over the limit.
     """
-    found = read_shard(path, limits=Limits(), contents=False)
+    found = read_shard(path, limits=Limits(), contents=False, every_file=True)
     damage = [problem for problem in found.problems if problem.kind not in HARMLESS]
     if damage:
         first = damage[0]
