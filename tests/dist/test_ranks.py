@@ -79,7 +79,9 @@ def test_ranks_agree_with_one_process(
     torch.testing.assert_close(loss, whole["loss"], atol=1e-6, rtol=1e-6)
     for key, value in whole["gradients"].items():
         mean = torch.stack([part["gradients"][key] for part in parts]).mean(dim=0)
-        torch.testing.assert_close(mean, value, atol=1e-5, rtol=1e-4, msg=key)  # float32, sums in another order
+        # Float32, sums in another order: a rounding is relative to the largest gradient, not to each of them.
+        largest = max(1.0, float(value.abs().max()))
+        assert float((mean - value).abs().max()) <= 2e-5 * largest, key
     for key, value in whole["state"].items():
         for part in parts:  # every rank holds the state of one process
             torch.testing.assert_close(part["state"][key], value, atol=1e-5, rtol=1e-5, msg=key)

@@ -125,8 +125,8 @@ def test_fp16_gradients_are_those_of_fp32_whatever_the_scale(step: str) -> None:
     for group in ("towers", "objectives"):
         expected = torch.cat([value.flatten() for key, value in exact.gradients().items() if key.startswith(group)])
         found = torch.cat([value.flatten() for key, value in half.gradients().items() if key.startswith(group)])
-        # Matrix products of 11 bits: about 1e-3 each.
-        assert float((found - expected).norm() / expected.norm()) < 2e-2
+        # Matrix products of 11 bits: about 1e-3 each, and a dozen of them after one another.
+        assert float((found - expected).norm() / expected.norm()) < 5e-2
 
 
 def test_overflow_in_fp16_halves_the_scale_and_changes_no_weight() -> None:
