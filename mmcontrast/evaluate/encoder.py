@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmcontrast.data.loader import encoders
 from mmcontrast.data.transforms.audio import eval_audio
 from mmcontrast.data.transforms.image import eval_image
 from mmcontrast.errors import CheckpointError, NeedsError
+from mmcontrast.evaluate.identity import identity_of
 from mmcontrast.geometry.base import Geometry
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.run_folder import read_run_folder
@@ -36,6 +38,11 @@ class TowerEncoder:
         self.modalities = tuple(sorted(self.specs))
         self._batch_rows = batch_rows
         self._tokenize = encoders(self.specs)
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of all that :meth:`encode` depends on besides its items; the weights are taken at the first call."""
+        return identity_of(self.model, device=self.device, batch_rows=self._batch_rows)
 
     @property
     def sample_rate_hz(self) -> int:

@@ -8,7 +8,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,10 +139,10 @@ def run_suite(
     return SuiteResult(name, suite, reports, skipped, absent, facts)
 
 
-def versions() -> dict[str, str]:
-    """Python's and the packages' versions."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Python's, this package's and the packages' versions."""
     found = {"python": platform.python_version()}
-    for package in ("mmcontrast", *PACKAGES):
+    for package in ("mmcontrast", *packages):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
