@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +13,7 @@ import torch
 
 from mmcontrast import comm
 from mmcontrast.config import Count, NonNegativeCount, OneOf, Positive, config, load
-from mmcontrast.data.loader import DataConfig, build_mixture
-from mmcontrast.data.shards import open_shards
+from mmcontrast.data.loader import DataConfig, build_mixture, open_source
 from mmcontrast.data.source import check_source
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
@@ -86,6 +86,9 @@ class Run:
 FREE_FIELDS = (
     "out", "log", "checkpoint", "guard", "watchdog", "threads",
     "data.workers", "data.prefetch", "data.cache_decoded",
+    # All of data.storage but check_crc32, and nothing of data.limits: those two say which rows are damaged.
+    "data.storage.cache", "data.storage.cache_bytes", "data.storage.schemes", "data.storage.retries",
+    "data.storage.backoff_seconds", "data.storage.timeout_seconds", "data.storage.on_shard_error",
 )  # fmt: skip
 # States know no engine: a run may go on under another one.  Of an engine's fields only these change the numbers.
 ENGINE_NUMBERS = ("engine.precision", "engine.clip_norm")
@@ -113,7 +116,8 @@ def check(run: Run) -> list[str]:
         ConfigError: sources or sizes that cannot work.
         RunFolderError: the run folder cannot be written.
     """
-    problems = [line for name, source in run.data.sources.items() for line in check_source(name, source)]
+    checked = partial(check_source, storage=run.data.storage, limits=run.data.limits)
+    problems = [line for name, source in run.data.sources.items() for line in checked(name, source)]
     if not run.data.sources:
         problems.append("data.sources: empty. A run needs at least one source.")
     if not run.objectives:
@@ -161,7 +165,7 @@ def mixture_in_words(run: Run) -> list[str]:
 
 def provided(run: Run) -> dict[str, tuple[str, ...]]:
     """Columns of each source."""
-    return {name: tuple(open_shards(source.manifest).manifest.columns) for name, source in run.data.sources.items()}
+    return {name: tuple(open_source(run.data, name).manifest.columns) for name in run.data.sources}
 
 
 def check_needs(needs: Mapping[str, Needs], run: Run) -> None:

@@ -17,7 +17,6 @@ from mmcontrast.errors import SkipSample
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 BLOCK_FRAMES = 1 << 16
-MAX_SECONDS = Limits().audio_seconds
 # What Pillow, libsndfile and FFmpeg raise on damaged files: SyntaxError on broken PNG chunks, TypeError on one real
 # TIFF, MemoryError on forged frame counts.  The rest are checks inside their Python code.
 DECODER_ERRORS = (
@@ -59,9 +58,14 @@ def open_image(content: bytes, *, key: str, limits: Limits | None = None) -> Ima
     with _named_failures(key, cause="image_format", what="picture"):
         image: Image.Image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
     width, height = image.size
-    if width * height > limits.image_pixels or max(width, height) > limits.image_side:
+    if not fits(width, height, limits):
         raise SkipSample(f"{key}: picture of {width} x {height} pixels is over the limit", cause="image_pixels")
     return image
+
+
+def fits(width: int, height: int, limits: Limits) -> bool:
+    """Whether a picture of so many pixels may be decoded."""
+    return width * height <= limits.image_pixels and max(width, height) <= limits.image_side
 
 
 def to_rgb(image: Image.Image, *, key: str) -> Image.Image:

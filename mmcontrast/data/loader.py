@@ -12,8 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmcontrast.config import Count, Fraction, NonNegative, NonNegativeCount, Positive, config
 from mmcontrast.data.collate import Encode, collate
+from mmcontrast.data.limits import Limits
 from mmcontrast.data.mixture import Draw, Mixture, Share, Stage
+from mmcontrast.data.shards import ShardSet, open_shards
 from mmcontrast.data.source import Drawn, Source, SourceConfig, line_order
+from mmcontrast.data.storage import Storage
 from mmcontrast.errors import ShardError, SkipSample, did_you_mean
 from mmcontrast.specs import InputSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
@@ -45,6 +48,8 @@ class DataConfig:
     prefetch: Count = 2  # batches a worker keeps ready
     cache_decoded: bool = False  # keep decoded rows in memory: for sets that fit
     max_skipped: Fraction = 0.02  # share of damaged rows after which the run stops
+    limits: Limits = Limits()  # how large what a shard holds may be
+    storage: Storage = Storage()  # how shards are read, local and remote
 
     def __post_init__(self) -> None:
         starts = [stage.from_step for stage in self.stages.values()]
@@ -76,7 +81,14 @@ class _Steps(Dataset[Loaded]):
         self.rank, self.world_size = rank, world_size
         self.mixture = build_mixture(config, seed=seed)
         self.sources = {
-            name: Source(source, name=name, seed=seed, specs=specs, order=self.mixture.shares[name].order)
+            name: Source(
+                source,
+                shards=open_source(config, name),
+                name=name,
+                seed=seed,
+                specs=specs,
+                order=self.mixture.shares[name].order,
+            )
             for name, source in config.sources.items()
         }
         self.encode = encoders(specs)
@@ -102,6 +114,15 @@ class _Steps(Dataset[Loaded]):
         raise ShardError(f"source '{source.name}': {MAX_SUBSTITUTES} damaged rows in a row, the last: {skipped[-1]}")
 
 
+def open_source(config: DataConfig, name: str) -> ShardSet:
+    """The shards of a source, read as the config says; once per process.
+
+    Raises:
+        ShardError, ConfigError: they cannot be opened.
+    """
+    return open_shards(config.sources[name].manifest, config.storage, config.limits)
+
+
 def build_mixture(config: DataConfig, *, seed: int) -> Mixture:
     """The mixture that a config describes.
 
@@ -110,7 +131,10 @@ def build_mixture(config: DataConfig, *, seed: int) -> Mixture:
     """
     shares = {}
     for name, source in config.sources.items():
-        order = line_order(source, name=name, seed=seed, block_rows=config.block_rows, lanes=config.lanes)
+        shards = open_source(config, name)
+        order = line_order(
+            source, shards=shards, name=name, seed=seed, block_rows=config.block_rows, lanes=config.lanes
+        )
         weight = float(order.rows) if source.weight == "rows" else source.weight
         if source.when_dry == "repeat":
             shares[name] = Share(order=order, weight=weight)

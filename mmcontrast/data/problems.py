@@ -27,7 +27,7 @@ KINDS = {
     "link": "LOST: a symbolic or hard link",
     "unsafe_path": "LOST: an absolute path, a path with '..', a backslash or control characters",
     "bad_name": "LOST: a name that is not UTF-8, or whose extended header was unreadable",
-    "member_too_large": "LOST: a member over limits.member_bytes",
+    "member_too_large": "LOST: a member over the limit, 64 MiB unless said otherwise",
     "empty_member": "LOST: a member without bytes",
     "duplicate_member": "LOST: two members of one sample have the same extension",
     "split_key": "LOST: a key comes back after other keys",

@@ -106,7 +106,9 @@ class Cache:
         """
         check_url(url, self.storage)
         if size is not None and size > self.storage.cache_bytes:
-            raise ShardError(f"'{url}' has {size:,} bytes, the cache {self.storage.cache_bytes:,}: raise cache_bytes.")
+            raise ShardError(
+                f"'{url}' has {size:,} bytes, the cache {self.storage.cache_bytes:,}: raise data.storage.cache_bytes."
+            )
         name = hashlib.sha256(f"{url}\n{sha256}".encode()).hexdigest()[:24]
         target = self.folder / f"{name}-{PurePosixPath(url.partition('?')[0]).name}"
         try:
@@ -153,7 +155,10 @@ class Cache:
                     if error.errno != errno.ENOSPC:
                         raise
                     if not self._make_room():
-                        message = f"the disk of the cache '{self.folder}' is full. Free some, or lower cache_bytes."
+                        message = (
+                            f"the disk of the cache '{self.folder}' is full. "
+                            "Free some, or lower data.storage.cache_bytes."
+                        )
                         raise ShardError(message) from error
             if size not in (None, written) or sha256 not in (None, digest):
                 raise OSError(
@@ -176,7 +181,7 @@ class Cache:
             while chunk := source.read(CHUNK_BYTES):
                 written += len(chunk)
                 if written > self.storage.cache_bytes:
-                    raise ShardError(f"'{url}' is larger than the cache: raise cache_bytes.")
+                    raise ShardError(f"'{url}' is larger than the cache: raise data.storage.cache_bytes.")
                 digest.update(chunk)
                 stream.write(chunk)
             stream.flush()

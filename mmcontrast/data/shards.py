@@ -12,6 +12,7 @@ import os
 import time
 import zlib
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -30,6 +31,7 @@ PACKAGE_PREFIX = "package:"
 OPEN_FILES = 64  # shards kept open by one process
 MANIFEST_BYTES = 1 << 30
 MAX_MEMBER_BYTES = Limits().member_bytes
+LIMITED = {"member_too_large": "member_bytes", "huge_header": "header_bytes"}  # finding -> its limit
 HARMLESS = ("no_key", "code_member", "special_file", "link", "dirty_padding")  # files that are not read
 
 
@@ -181,7 +183,7 @@ class ShardSet:
             causes = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common()) or "nothing else is wrong"
             raise ShardError(
                 f"shard '{path}' holds {part.rows - len(absent)} whole rows, its manifest says {shard.rows}. "
-                f"Found: {causes}. "
+                f"Found: {causes}. {raise_limits(kinds)}"
                 "'mmcontrast data index --again' describes the shards as they are, and lists what is wrong with them."
             )
         return part.without(absent) if absent else part
@@ -190,7 +192,7 @@ class ShardSet:
         most = {"json": self.limits.json_bytes, "txt": self.limits.caption_bytes}.get(extension, 0)
         if member.size > (most or self.limits.member_bytes):
             limit = {"json": "json_bytes", "txt": "caption_bytes"}.get(extension, "member_bytes")
-            raise SkipSample(f"{key}: .{extension} of {member.size:,} bytes is over limits.{limit}", cause=limit)
+            raise SkipSample(f"{key}: .{extension} of {member.size:,} bytes is over data.limits.{limit}", cause=limit)
 
     def _read(self, shard: int, key: str, extension: str, member: Member) -> bytes:
         content = self._read_bytes(shard, key, member)
@@ -251,7 +253,17 @@ def _alternatives(manifest: Manifest) -> dict[str, tuple[str, ...]]:
     return {column.extension: column.extensions for column in columns if len(column.extensions) > 1}
 
 
-@lru_cache(maxsize=64)
+def raise_limits(kinds: Collection[str]) -> str:
+    """Which limits would have to be raised for findings of these kinds to go away, as a sentence."""
+    fields = [f"data.limits.{LIMITED[kind]}" for kind in sorted(kinds) if kind in LIMITED]
+    return f"Raise {' and '.join(fields)} to read what is that large. " if fields else ""
+
+
 def open_shards(location: str, storage: Storage | None = None, limits: Limits | None = None) -> ShardSet:
     """Open a manifest's shards, once per process."""
+    return _open_shards(location, storage or Storage(), limits or Limits())
+
+
+@lru_cache(maxsize=64)
+def _open_shards(location: str, storage: Storage, limits: Limits) -> ShardSet:
     return ShardSet(location, storage=storage, limits=limits)

@@ -15,10 +15,12 @@ import numpy as np
 
 from mmcontrast.config import Positive, config
 from mmcontrast.data.decode import decode_audio, decode_image
+from mmcontrast.data.limits import Limits
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.data.mixture import WhenDry
 from mmcontrast.data.order import LineOrder, generator, stable_hash
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
+from mmcontrast.data.storage import Storage
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.jpeg import is_jpeg, train_jpeg
@@ -73,17 +75,25 @@ class Source:
     """Rows of one manifest by position in an endless shuffled line."""
 
     def __init__(
-        self, config: SourceConfig, *, name: str, seed: int, specs: Mapping[str, InputSpec], order: LineOrder
+        self,
+        config: SourceConfig,
+        *,
+        shards: ShardSet,
+        name: str,
+        seed: int,
+        specs: Mapping[str, InputSpec],
+        order: LineOrder,
     ) -> None:
-        """Open the shards.
+        """Find the rows.
 
         Args:
+            shards: of the config's manifest; its limits hold for what is decoded too.
             specs: column name -> what its tower asks for; other columns are not decoded.
             order: where each row stands in the line, from :func:`line_order`.
         """
         self.config, self.name, self.seed, self.order = config, name, seed, order
-        self.shards: ShardSet = open_shards(config.manifest)
-        self.rows = matching_rows(config.manifest, config.where, name=name)
+        self.shards, self.limits = shards, shards.limits
+        self.rows = matching_rows(shards, config.where, name=name)
         self.specs = {column: spec for column, spec in specs.items() if column in self.shards.manifest.columns}
         self._cache: dict[int, Decoded] = {}
         others = generator("order", seed, f"{name} captions", 0)
@@ -124,15 +134,16 @@ class Source:
         config = self.config
         if isinstance(spec, ImageSpec):
             if isinstance(cell, bytes):
-                return train_jpeg(cell, config.image, size=spec.size, make_rng=make_rng, key=key)
+                return train_jpeg(cell, config.image, size=spec.size, make_rng=make_rng, key=key, limits=self.limits)
             return train_image(cell, config.image, size=spec.size, rng=make_rng())
         if isinstance(spec, TextSpec):
             return train_text(cell, config.text, make_rng())
         rng = make_rng()
         if isinstance(cell, bytes):
-            window = random_window(cell, config.audio, spec, rng=rng)
+            window = random_window(cell, config.audio, spec, rng=rng, limits=self.limits)
             if window is None:
-                rng, window = make_rng(), decode_audio(cell, key=key, sample_rate_hz=spec.sample_rate_hz)
+                rng = make_rng()
+                window = decode_audio(cell, key=key, sample_rate_hz=spec.sample_rate_hz, limits=self.limits)
             cell = window
         return train_audio(cell, config.audio, samples=spec.samples, rng=rng)
 
@@ -156,7 +167,7 @@ class Source:
             jpeg = isinstance(spec, ImageSpec) and self.config.image.decode == "scaled" and is_jpeg(content)
             # What is decoded in part waits for its crop.
             waits = jpeg or (isinstance(spec, AudioSpec) and not whole_sounds and content)
-            cells[column] = content if waits else decode_cell(origin, cell_spec, spec)
+            cells[column] = content if waits else self._decode_cell(origin, cell_spec, spec)
         group = -1
         if self.config.group is not None:
             info = raw.info()
@@ -165,6 +176,12 @@ class Source:
             group = stable_hash("group", info[self.config.group])
         splice = self.config.splice
         return Decoded(raw.key, cells, group, None if splice is None else splice.parts(raw.info()))
+
+    def _decode_cell(self, raw: RawRow, column: ColumnSpec, spec: InputSpec) -> Any:
+        most = self.limits.caption_bytes
+        if self.config.text.max_bytes is not None:
+            most = min(most, self.config.text.max_bytes)
+        return decode_cell(raw, column, spec, limits=self.limits, caption_bytes=most)
 
     def _spliced(self, first: Decoded, row: int, *, cache: bool) -> Decoded:
         """Put another row's clip after ``first``; ``first`` alone where the two may not or cannot be joined."""
@@ -186,71 +203,72 @@ class Source:
         return Decoded(first.key, cells, stable_hash("group", caption), None)
 
 
-def line_order(config: SourceConfig, *, name: str, seed: int, block_rows: int, lanes: int) -> LineOrder:
+def line_order(
+    config: SourceConfig, *, shards: ShardSet, name: str, seed: int, block_rows: int, lanes: int
+) -> LineOrder:
     """The order of a source's rows.
 
     Raises:
         ConfigError: no row has the fields that ``where`` asks for.
     """
-    shard_rows = np.array([shard.rows for shard in open_shards(config.manifest).manifest.shards])
+    shard_rows = np.array([shard.rows for shard in shards.manifest.shards])
     if config.where:
-        rows = np.asarray(matching_rows(config.manifest, config.where, name=name))
+        rows = np.asarray(matching_rows(shards, config.where, name=name))
         ends = np.searchsorted(rows, np.cumsum(shard_rows))
         shard_rows = np.diff(ends, prepend=0)
     return LineOrder(shard_rows.tolist(), seed=seed, name=name, block_rows=block_rows, lanes=lanes)
 
 
-def matching_rows(manifest: str, where: dict[str, str], *, name: str) -> Sequence[int]:
+def matching_rows(shards: ShardSet, where: dict[str, str], *, name: str) -> Sequence[int]:
     """Positions of the rows whose JSON fields have the wanted values.
 
     Raises:
         ConfigError: none has.
     """
-    found = _rows_where(manifest, tuple(sorted(where.items())))
+    found = _rows_where(shards, tuple(sorted(where.items())))
     if not found:
         raise ConfigError(f"source '{name}': no row has {where}.")
     return found
 
 
 @lru_cache(maxsize=64)
-def _rows_where(manifest: str, where: tuple[tuple[str, str], ...]) -> Sequence[int]:
+def _rows_where(shards: ShardSet, where: tuple[tuple[str, str], ...]) -> Sequence[int]:
     """Read every row's JSON once a process: the check asks first, the loader again."""
-    shards = open_shards(manifest)
     if not where:
         return range(len(shards))
     infos = ((row, shards[row].info()) for row in range(len(shards)))
     return [row for row, info in infos if all(str(info.get(field)) == value for field, value in where)]
 
 
-def decode_cell(raw: RawRow, column: ColumnSpec, spec: InputSpec) -> Any:
+def decode_cell(raw: RawRow, column: ColumnSpec, spec: InputSpec, *, limits: Limits, caption_bytes: int) -> Any:
     """Decode one cell: a PIL picture, a mono waveform at the tower's rate, or a list of captions.
 
     Raises:
-        SkipSample: the member is missing or damaged.
+        SkipSample: the member is missing, damaged or over a limit.
     """
     if column.extension not in raw.members:
         raise SkipSample(f"{raw.key}: no .{column.extension} member")
     content = raw.members[column.extension]
     if isinstance(spec, ImageSpec):
-        return decode_image(content, key=raw.key)
+        return decode_image(content, key=raw.key, limits=limits)
     if isinstance(spec, AudioSpec):
-        return decode_audio(content, key=raw.key, sample_rate_hz=spec.sample_rate_hz)
+        return decode_audio(content, key=raw.key, sample_rate_hz=spec.sample_rate_hz, limits=limits)
     if column.field is not None:
         info = raw.info()
         if column.field not in info:
             raise SkipSample(f"{raw.key}: no field '{column.field}' in .{column.extension}")
-        return captions_of(info[column.field], key=raw.key)
+        return captions_of(info[column.field], key=raw.key, max_bytes=caption_bytes)
     try:
-        return captions_of(content.decode("utf-8"), key=raw.key)
+        return captions_of(content.decode("utf-8"), key=raw.key, max_bytes=caption_bytes)
     except UnicodeDecodeError as error:
         raise SkipSample(f"{raw.key}: caption is not UTF-8") from error
 
 
-def check_source(name: str, source: SourceConfig) -> list[str]:
+def check_source(name: str, source: SourceConfig, *, storage: Storage, limits: Limits) -> list[str]:
     """Return what is wrong with a source, as messages; nothing is decoded."""
     problems = []
     try:
-        matching_rows(source.manifest, source.where, name=name)
+        matching_rows(open_shards(source.manifest, storage, limits), source.where, name=name)
     except (ShardError, ConfigError, SkipSample) as error:
         problems.append(f"data.sources.{name}: {error}")
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmcontrast.data.shards import open_shards
 from mmcontrast.data.source import Source, SourceConfig, line_order
 from mmcontrast.data.transforms.splice import Splice, joined_wave, read_excluded
 from mmcontrast.errors import ConfigError
@@ -28,14 +29,15 @@ def test_excluded_pairs_are_never_joined_and_captions_follow_the_order(tmp_path:
     splice = Splice(probability=1.0, field="thing", exclude=str(tmp_path / "pairs.json"))
     config = SourceConfig(manifest=manifest, splice=splice)
     specs = {name: SPECS[name] for name in ("audio", "text")}
-    order = line_order(config, name="sounds", seed=0, block_rows=100, lanes=1)
-    source = Source(config, name="sounds", seed=0, specs=specs, order=order)
+    shards = open_shards(manifest)
+    order = line_order(config, shards=shards, name="sounds", seed=0, block_rows=100, lanes=1)
+    source = Source(config, shards=shards, name="sounds", seed=0, specs=specs, order=order)
     texts = [source.draw(position, cache=False).values["text"] for position in range(200)]
     joined = [text for text in texts if " then " in text]
     assert 50 < len(joined) < 200
     assert not {"a red then a blue", "a blue then a red"} & set(joined)
     assert {"a red then a green", "a green then a red"} <= set(joined)
-    again = Source(config, name="sounds", seed=0, specs=specs, order=order)
+    again = Source(config, shards=shards, name="sounds", seed=0, specs=specs, order=order)
     assert [again.draw(position, cache=True).values["text"] for position in range(200)] == texts
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from mmcontrast.data.decode import decode_image
+from mmcontrast.data.decode import decode_image, fits
+from mmcontrast.data.limits import Limits
 from mmcontrast.data.transforms.image import ImageTransform, finish, random_box, train_image
 
 JPEG_MAGIC = b"\xff\xd8\xff"
-MAX_PIXELS = 40_000_000  # larger pictures go to the exact decoder, which names and refuses them
 
 
 def is_jpeg(content: bytes) -> bool:
@@ -24,7 +24,13 @@ def is_jpeg(content: bytes) -> bool:
 
 
 def train_jpeg(
-    content: bytes, config: ImageTransform, *, size: int, make_rng: Callable[[], np.random.Generator], key: str
+    content: bytes,
+    config: ImageTransform,
+    *,
+    size: int,
+    make_rng: Callable[[], np.random.Generator],
+    key: str,
+    limits: Limits | None = None,
 ) -> np.ndarray:
     """Return a random view as uint8 of shape (3, size, size): the same crop as the exact decoder's.
 
@@ -36,19 +42,24 @@ def train_jpeg(
     Raises:
         SkipSample: not a picture, damaged, or over a limit.
     """
-    view = None if config.rotate_degrees else _scaled_view(content, config, size=size, rng=make_rng())
+    limits = limits or Limits()
+    view = None
+    if not config.rotate_degrees:
+        view = _scaled_view(content, config, size=size, rng=make_rng(), limits=limits)
     if view is not None:
         return view
-    return train_image(decode_image(content, key=key), config, size=size, rng=make_rng())
+    return train_image(decode_image(content, key=key, limits=limits), config, size=size, rng=make_rng())
 
 
-def _scaled_view(content: bytes, config: ImageTransform, *, size: int, rng: np.random.Generator) -> np.ndarray | None:
+def _scaled_view(
+    content: bytes, config: ImageTransform, *, size: int, rng: np.random.Generator, limits: Limits
+) -> np.ndarray | None:
     import simplejpeg
 
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content)
-        if colorspace not in ("YCbCr", "Gray", "RGB") or height * width > MAX_PIXELS:
-            return None
+        if colorspace not in ("YCbCr", "Gray", "RGB") or not fits(width, height, limits):
+            return None  # the exact decoder converts, or refuses by name
         left, top, right, bottom = random_box(width, height, config, rng)
         smallest = min(right - left, bottom - top)
         factor = next(each for each in (8, 4, 2, 1) if smallest >= each * size or each == 1)

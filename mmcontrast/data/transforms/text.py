@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmcontrast.config import Fraction, config
+from mmcontrast.config import Count, Fraction, config
 from mmcontrast.errors import SkipSample
 
 
@@ -18,10 +18,10 @@ class TextTransform:
     first_probability: Fraction = 0.5  # with random: how often it is the first caption all the same
     join_probability: Fraction = 0.0  # how often two captions are joined by a comma
     unknown_words: Fraction = 0.0  # share of words replaced by made-up ones: the tower learns to read around them
-    max_bytes: int = 8192  # longer captions are refused
+    max_bytes: Count | None = None  # longer captions are refused, in UTF-8; null: over data.limits.caption_bytes
 
 
-def captions_of(value: object, *, key: str, max_bytes: int = 8192) -> list[str]:
+def captions_of(value: object, *, key: str, max_bytes: int) -> list[str]:
     """Return a row's captions from a string or a list of strings.
 
     Raises:
