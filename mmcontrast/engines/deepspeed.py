@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,8 +115,10 @@ class DeepSpeed:
         self._received = False
         with self._engine.coalesce_grad_reduction():
             yield
-            if self._received:  # a refused loss sent nothing, and step() does not follow
+            if self._received:
                 self._fill_missing_gradients()
+        if not self._received:  # a refused loss sent nothing, and step() does not follow
+            self._forget_reduction()
 
     def _fill_missing_gradients(self) -> None:
         # Stage 3 keeps last update's gradient for a parameter that received none, and would apply it again.
@@ -124,6 +127,12 @@ class DeepSpeed:
             with self._whole(missing):
                 for parameter in missing:
                     parameter.grad = torch.zeros_like(parameter)
+
+    def _forget_reduction(self) -> None:
+        # Without step(), DeepSpeed takes the next update for a continuation: stage 3 and offloaded gradients are then
+        # added to those of the update before.
+        self._zero.zero_grad()
+        self._zero.micro_step_id = 0 if self.config.stage == 3 else -1  # as its own step() leaves it
 
     def backward(self, loss: Tensor, *, last: bool = True) -> None:
         """Accumulate gradients."""
@@ -273,6 +282,8 @@ def _initialize(model: Model, optimizer: torch.optim.Optimizer, settings: dict[s
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # A CPU-only collective that is compiled at the first use: a minute, and a killed run leaves a lock behind.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # It calls torch's collectives by names that torch 2.14 warns of, on every rank at every update.
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     engine, _, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings, dist_init_required=False)
     return engine
 
@@ -302,7 +313,7 @@ def _settings(config: Any) -> dict[str, Any]:
         "gradient_clipping": config.clip_norm or 0.0,  # deepspeed clips to 1 when the key is missing
         "prescale_gradients": False,
         "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,  # the optimizers are torch's own; check() refuses those that see shapes
+        "zero_allow_untested_optimizer": True,  # only torch's own AdamW, which looks at no shape
         "zero_force_ds_cpu_optimizer": False,  # torch's fused AdamW also updates offloaded states
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 
 from mmcontrast.checkpoint import load_model_state
+from mmcontrast.config import dump
 from mmcontrast.run import Run
 from mmcontrast.train import train
 from tests.dist.pool import on_ranks
@@ -55,3 +59,39 @@ def test_a_run_goes_on_on_another_number_of_ranks(
     for name, value in load_model_state(tmp_path / "whole/checkpoints/step-00000008").items():
         # Adam divides by the root of the second moment: a small gradient's rounding shows in the weight.
         torch.testing.assert_close(weights[name], value, atol=1e-3, rtol=1e-3, msg=name)
+
+
+def torchrun(run: Run, folder: Path) -> str:
+    """Two ranks of ``mmcontrast train`` as a user starts them; what they said."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(dump(run))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               "-m", "mmcontrast", "train", str(folder / "config.yaml")]  # fmt: skip
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return said
+
+
+@pytest.mark.slow
+def test_deepspeed_under_torchrun_goes_on_under_itself_and_under_ddp(sets: dict[str, str], tmp_path: Path) -> None:
+    def run(name: str, engine: dict[str, Any]) -> Run:
+        return without_draws(sets, tmp_path / name, {"device": "cpu", **engine})
+
+    zero = {"type": "deepspeed", "stage": 2}
+    train(run("whole", {"type": "local"}))
+    expected = losses(tmp_path / "whole")
+    said = torchrun(run("zero", zero), tmp_path / "first")
+    assert losses(tmp_path / "zero") == pytest.approx(expected, rel=1e-5)
+    assert "Warning" not in said, said
+    for name, engine in [("again", zero), ("ddp", {"type": "ddp"})]:
+        shutil.copytree(tmp_path / "zero", tmp_path / name)
+        shutil.rmtree(tmp_path / name / "checkpoints/step-00000008")
+        (tmp_path / name / "metrics.jsonl").unlink()
+        torchrun(run(name, engine), tmp_path / f"{name}-files")
+        later = {step: loss for step, loss in expected.items() if step > 4}
+        assert losses(tmp_path / name) == pytest.approx(later, rel=1e-5)
+    before, after = (load_model_state(tmp_path / name / "checkpoints/step-00000008") for name in ("zero", "again"))
+    assert all(torch.equal(after[name], value) for name, value in before.items())

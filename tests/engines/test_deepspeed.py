@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 import torch
 
+from mmcontrast.engines.base import Engine
 from mmcontrast.errors import MissingPackage
+from mmcontrast.steps.accumulate import Accumulate
+from tests import tiny
 from tests.dist.pool import on_ranks
-from tests.engines.test_replicated import build, updates
+from tests.engines.test_replicated import ROWS, build, share, updates
 
 STAGES = [{"stage": stage, "persist_elements": 0} for stage in (1, 2, 3)]
+REFUSING: dict[str, dict[str, Any]] = {
+    **{f"stage {fields['stage']}": fields for fields in STAGES},
+    "stage 2, offloaded": {"stage": 2, "offload_optimizer": "cpu"},
+}
 
 
 def passed_on(folder: str) -> dict[str, Any]:
@@ -42,9 +49,82 @@ def passed_on(folder: str) -> dict[str, Any]:
     return found
 
 
+def only_pictures(engine: Engine, seed: int) -> dict[str, Any]:
+    """An update in which sounds, captions and the objective receive no gradient: gradients, then weights."""
+    batch = share(tiny.batch(ROWS, seed=seed))
+    with engine.one_update():
+        engine.backward(engine("embed", batch).columns["image"].z[:, 0].sum())
+    gradients = {name: value.clone() for name, value in engine.gradients().items()}
+    engine.step(lr_factor=1.0)
+    return {"gradients": gradients, "weights": engine.model_state()}
+
+
+def without_gradients() -> dict[str, dict[str, Any]]:
+    """Under ddp and every stage, after an update that gave every parameter a gradient."""
+    found = {}
+    for name, fields in [("ddp", {}), *(("deepspeed", stage) for stage in STAGES)]:
+        engine = build(name, **fields)
+        updates(engine, "plain", range(1))
+        found[f"{name}{fields.get('stage', '')}"] = only_pictures(engine, seed=1)
+    return found
+
+
+def refused() -> dict[str, dict[str, list[float]]]:
+    """Losses under every setting: all batches allowed; one refused before, or after, a backward of its own."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, fields in REFUSING.items():
+        found[name] = losses = {}
+        for calls in (None, 0, 1):
+            engine = build("deepspeed", **fields)
+            losses[f"refused after {calls}"] = updates(engine, "plain", range(2))
+            if calls is not None:
+                answers = iter([True] * calls + [False])
+                step = Accumulate(Accumulate.Config(micro_rows=2), engine=engine)
+                step(share(tiny.batch(ROWS, seed=9)), allows=lambda terms, answers=answers: next(answers))  # type: ignore[misc]
+            losses[f"refused after {calls}"] += updates(engine, "plain", range(2, 4))
+    return found
+
+
+def everything(folder: str) -> dict[str, Any]:
+    """All that two ranks are asked: one start of processes, one import of deepspeed."""
+    return {"passed on": passed_on(folder), "without gradients": without_gradients(), "refused": refused()}
+
+
+@pytest.fixture(scope="module")
+def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("two")
+    return on_ranks(everything, 2, folder, str(folder))
+
+
 @pytest.mark.slow
-def test_a_state_passes_from_any_stage_to_any_engine(tmp_path: Path) -> None:
-    first, _ = on_ranks(passed_on, 2, tmp_path, str(tmp_path))
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_parameter_without_a_gradient_is_updated_with_zeros_as_under_ddp(
+    stage: int, on_two_ranks: list[dict[str, Any]]
+) -> None:
+    for rank, part in enumerate(on_two_ranks):
+        expected, found = part["without gradients"]["ddp"], part["without gradients"][f"deepspeed{stage}"]
+        for name, value in expected["gradients"].items():
+            if not name.startswith(("towers.image", "heads.image")):
+                assert not value.any() and not found["gradients"][name].any(), name
+            torch.testing.assert_close(found["gradients"][name], value, atol=1e-6, rtol=1e-4, msg=name)
+        assert bool(expected["weights"]) == (rank == 0)
+        for name, value in expected["weights"].items():
+            # Adam shows a small gradient's rounding in the weight; a stale gradient would show as 3e-3, a third of the
+            # learning rate.
+            torch.testing.assert_close(found["weights"][name], value, atol=2e-3, rtol=0, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", REFUSING)
+def test_a_refused_batch_leaves_no_trace(setting: str, on_two_ranks: list[dict[str, Any]]) -> None:
+    for part in on_two_ranks:
+        expected, *others = part["refused"][setting].values()
+        assert others == [expected, expected]  # bit for bit
+
+
+@pytest.mark.slow
+def test_a_state_passes_from_any_stage_to_any_engine(on_two_ranks: list[dict[str, Any]]) -> None:
+    first = on_two_ranks[0]["passed on"]
     assert len(first["same"]) > 100 and all(first["same"])
     for stage, losses in zip((1, 2, 3), first["losses"], strict=True):
         uninterrupted, ddp, *zero = losses
