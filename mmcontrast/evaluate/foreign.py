@@ -14,6 +14,7 @@ from torch import Tensor
 from mmcontrast.data.manifest import file_sha256
 from mmcontrast.errors import CheckpointError, MissingPackage, NeedsError
 from mmcontrast.evaluate.checkpoints import Opened
+from mmcontrast.evaluate.identity import code_sha256
 from mmcontrast.geometry.base import Geometry
 from mmcontrast.geometry.sphere import Sphere
 
@@ -77,7 +78,7 @@ def open_clip_encoder(name_and_weights: str, *, device: str) -> Opened:
             "image": lambda items: model.encode_image(torch.stack([preprocess(each) for each in items]).to(device)),
             "text": lambda items: model.encode_text(tokenizer(items).to(device)),
         },
-        identity=f"open_clip {name} {digest} {preprocessing} {device}",
+        identity=f"open_clip {open_clip.__version__} {name} {digest} {preprocessing} {device} {code_sha256()}",
     )
     about = {"run": name, "checkpoint": weights.name, "weights_sha256": digest, "preprocessing": preprocessing}
     return Opened(f"open_clip {name}, {weights}", weights.parent, encoder, None, about)
@@ -110,8 +111,11 @@ def transformers_encoder(folder: Path, *, device: str) -> Opened:
         raise CheckpointError(f"transformers cannot load '{folder}': {error}") from error
     digest = hashlib.sha256("".join(file_sha256(path) for path in files).encode()).hexdigest()
     rate = processor.feature_extractor.sampling_rate if kind == "clap" else None
+    beside = [file_sha256(path) for path in sorted(folder.glob("*.json"))]  # tokenizer and preprocessing
     encoder = FunctionEncoder(
-        _functions(model, processor, kind, rate, device), identity=f"{kind} {digest} {device}", sample_rate_hz=rate
+        _functions(model, processor, kind, rate, device),
+        identity=f"{kind} {transformers.__version__} {digest} {beside} {device} {code_sha256()}",
+        sample_rate_hz=rate,
     )
     about = {"run": folder.resolve().name, "checkpoint": kind, "weights_sha256": digest}
     return Opened(f"{kind} of {folder}", folder, encoder, None, about)
@@ -129,6 +133,8 @@ def _functions(model: Any, processor: Any, kind: str, rate: int | None, device: 
         return _vectors(model.get_image_features(**processor.image_processor(items, return_tensors="pt").to(device)))
 
     def audio(items: list[Any]) -> Tensor:
+        # CLAP's extractor would cut a long sound at random: it gets the first window, as our own towers do.
+        items = [each[: processor.feature_extractor.nb_max_samples] for each in items]
         inputs = processor.feature_extractor(items, sampling_rate=rate, truncation="rand_trunc", return_tensors="pt")
         return _vectors(model.get_audio_features(**inputs.to(device)))
 

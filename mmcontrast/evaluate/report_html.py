@@ -10,7 +10,7 @@ from mmcontrast.data.shards import resolve
 from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluate.collection import open_collection
 from mmcontrast.evaluate.plots import confusion_map, interval, lines, scatter
-from mmcontrast.evaluate.table import interval_text, verdict, written
+from mmcontrast.evaluate.table import interval_text, other_controls, verdict, written
 
 MIME = {
     "png": "image/png", "webp": "image/webp", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif",
@@ -129,6 +129,7 @@ def _row(
         "chance": written(metric["chance"], unit),
         "shuffled": written(metric["controls"].get("shuffled"), unit),
         "untrained": written(metric["controls"].get("untrained"), unit),
+        "others": other_controls(metric),
         "target": "" if metric["target"] is None else written(metric["target"], unit),
         "verdict": verdict(metric),
         "plot": plot,

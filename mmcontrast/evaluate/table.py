@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+COLUMNS = ("shuffled", "untrained")  # controls that nearly every metric has
+CONTROLS_WIDTH = 30  # characters of the column of the other controls
+
 
 def written(value: float | None, unit: str = "share") -> str:
     """A share as a percentage with one digit, a number with three, or a dash."""
@@ -18,6 +21,26 @@ def interval_text(metric: dict[str, Any]) -> str:
     if metric["low"] is None:
         return ""
     return f"{written(metric['low'], metric['unit'])} to {written(metric['high'], metric['unit'])}"
+
+
+def other_controls(metric: dict[str, Any]) -> list[str]:
+    """Controls of a metric that have no column of their own, as ``name value``, in the order of the names."""
+    return [
+        f"{name.replace('_', ' ')} {written(value, metric['unit'])}"
+        for name, value in sorted(metric["controls"].items())
+        if name not in COLUMNS and value is not None
+    ]
+
+
+def _in_lines(words: list[str]) -> str:
+    """Join with commas, and break lines between words and never inside of one."""
+    lines = [""]
+    for number, word in enumerate(words, start=1):
+        comma = "," if number < len(words) else ""
+        if lines[-1] and len(f"{lines[-1]} {word}{comma}") > CONTROLS_WIDTH:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}{comma}".strip()
+    return "\n".join(lines)
 
 
 def verdict(metric: dict[str, Any]) -> str:
@@ -41,7 +64,10 @@ def print_table(tree: dict[str, Any]) -> None:
     table = Table(title=f"{tree['suite']}: shares in percent", title_justify="left")
     for name in ("evaluation", "metric"):
         table.add_column(name)
-    for name in ("value", "95% interval", "chance", "shuffled", "untrained", "target", "", "queries"):
+    for name in ("value", "95% interval", "chance", *COLUMNS):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("other controls")
+    for name in ("target", "", "queries"):
         table.add_column(name, justify="right", no_wrap=True)
     for label, report in tree["evaluators"].items():
         for position, (name, metric) in enumerate(report["metrics"].items()):
@@ -53,14 +79,14 @@ def print_table(tree: dict[str, Any]) -> None:
                 f"[bold]{written(metric['value'], unit)}[/bold]",
                 interval_text(metric),
                 written(metric["chance"], unit),
-                written(metric["controls"].get("shuffled"), unit),
-                written(metric["controls"].get("untrained"), unit),
+                *(written(metric["controls"].get(each), unit) for each in COLUMNS),
+                _in_lines(other_controls(metric)),
                 written(metric["target"], unit),
                 f"[{color}]{reached}[/{color}]" if color else "",
                 f"{metric['count']:,}",
             )
         table.add_section()
-    out = console(160)
+    out = console(170)
     out.print(table)
     for label, reason in tree["skipped"].items():
         out.print(f"skipped {label}: {reason}", highlight=False)

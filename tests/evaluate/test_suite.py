@@ -23,7 +23,7 @@ from mmcontrast.evaluate.suite import (
     suite_names,
     write_result,
 )
-from mmcontrast.evaluate.table import print_table
+from mmcontrast.evaluate.table import other_controls, print_table
 from tests.evaluate.fakes import FakeEncoder, make_sequences, make_things
 
 SUITE = """
@@ -102,6 +102,18 @@ def test_the_table_says_what_was_reached(suite_file: Path, capsys: pytest.Captur
     printed = capsys.readouterr().out
     assert "Dark things" in printed and "targets reached: 1 of 2" in printed
     assert re.search(r"top1 .* 100\.0 .* reached", printed) and re.search(r"R@5 .* not reached", printed)
+
+
+def test_controls_without_a_column_are_named(
+    suite_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = result_tree(evaluate(suite_file))
+    metric = tree["evaluators"]["order"]["metrics"]["two_way"]
+    assert other_controls(metric) == ["bag of words 0.0", "constant 50.0"]
+    print_table(tree)
+    assert re.search(r"group .* bag of words 0\.0, constant 0\.0 ", capsys.readouterr().out)
+    text = write_report(tree, tmp_path).read_text(encoding="utf-8")
+    assert "<span>bag of words 0.0</span>, <span>constant 50.0</span>" in text
 
 
 def test_the_report_needs_nothing_outside_itself(suite_file: Path, tmp_path: Path) -> None:
