@@ -119,9 +119,7 @@ def index_set(
         write_manifest(made, folder)
     shutil.rmtree(parts_folder)
     lost = len({(row["shard"], row["key"]) for row in rows if row["lost"]})
-    ignored: Counter[str] = Counter()
-    for head in heads:
-        ignored.update(head["ignored"])
+    ignored = sum((Counter(head["ignored"]) for head in heads), Counter[str]())
     return Indexed(made, folder, dict(counts), lost, dict(ignored), bytes_read, time.perf_counter() - began)
 
 

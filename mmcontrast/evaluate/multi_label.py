@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from mmcontrast.config import config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Metric, Report, constant_like
-from mmcontrast.evaluate.bench import Bench
+from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import by_length
 from mmcontrast.evaluate.classifier import chosen_prompts, class_points
 from mmcontrast.evaluate.metrics.multilabel import average_precisions
@@ -56,17 +57,7 @@ class MultiLabel:
         """Evaluate the trained encoder, and the controls beside it."""
         config = self.config
         rows, z = bench.media(config.source, config.where, config.modality)
-        lists = rows.values(config.label)
-        if not all(isinstance(each, list) for each in lists):
-            raise ConfigError(f"'{rows.source}': '{config.label}' should hold a list of classes in every row.")
-        classes = list(rows.collection.classes) or sorted({name for each in lists for name in each})
-        place = {name: number for number, name in enumerate(classes)}
-        labels = torch.zeros(len(lists), len(classes), dtype=torch.bool)
-        for row, names in enumerate(lists):
-            for name in names:
-                if name not in place:
-                    raise ConfigError(f"'{rows.source}' row '{rows.items[row].key}': '{name}' is no known class.")
-                labels[row, place[name]] = True
+        classes, labels = _labels(rows, config.label)
         prompts = chosen_prompts(config.prompts, config.prompt_set, rows)
         class_z = class_points(bench, prompts, classes)
 
@@ -94,13 +85,13 @@ class MultiLabel:
                     low=low,
                     high=high,
                     method=f"bootstrap over rows, {DRAWS} draws",
-                    count=len(lists),
-                    chance=float((found.positives[positive] / len(lists)).mean()),
+                    count=len(labels),
+                    chance=float((found.positives[positive] / len(labels)).mean()),
                     controls=controls,
                 )
             },
             primary="mAP",
-            num_rows=len(lists),
+            num_rows=len(labels),
             missing=rows.missing,
             facts={
                 "classes": len(classes),
@@ -115,6 +106,26 @@ class MultiLabel:
                 if count > 0
             },
         )
+
+
+def _labels(rows: Rows, field: str) -> tuple[list[str], Bool[Tensor, "N C"]]:
+    """The classes, and which of them each row has.
+
+    Raises:
+        ConfigError: a row holds no list, or an unknown class.
+    """
+    lists = rows.values(field)
+    if not all(isinstance(each, list) for each in lists):
+        raise ConfigError(f"'{rows.source}': '{field}' should hold a list of classes in every row.")
+    classes = list(rows.collection.classes) or sorted({name for each in lists for name in each})
+    place = {name: number for number, name in enumerate(classes)}
+    labels = torch.zeros(len(lists), len(classes), dtype=torch.bool)
+    for row, names in enumerate(lists):
+        for name in names:
+            if name not in place:
+                raise ConfigError(f"'{rows.source}' row '{rows.items[row].key}': '{name}' is no known class.")
+            labels[row, place[name]] = True
+    return classes, labels
 
 
 def _interval(scores: Tensor, labels: Tensor) -> tuple[float, float]:

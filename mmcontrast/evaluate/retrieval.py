@@ -24,7 +24,7 @@ from mmcontrast.evaluate.base import (
 )
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import bag_of_words, by_length
-from mmcontrast.evaluate.metrics.ranks import Ranks, TopOrder, rank_first, top_order
+from mmcontrast.evaluate.metrics.ranks import Ranks, Similarity, TopOrder, rank_first, top_order
 from mmcontrast.evaluate.metrics.retrieval import DEPTH, without_duplicates
 
 ANSWERS = 5  # shown to each example
@@ -83,9 +83,11 @@ class Retrieval:
         query, lonely = _answerable(query, target, config)
         query_ids, target_ids = _ids(query, target, joined=config.equal_captions == "right")
 
-        def rank(who: str, points: Tensor, wanted: Tensor, pool: Tensor | None = None) -> Ranks:
+        def rank(
+            who: str, points: Tensor, wanted: Tensor, pool: Tensor | None = None, similarity: Similarity | None = None
+        ) -> Ranks:
             pool = target.z[who] if pool is None else pool
-            return rank_first(points, pool, wanted, target_ids, similarity=bench.similarity(who))
+            return rank_first(points, pool, wanted, target_ids, similarity=similarity or bench.similarity(who))
 
         ranks = rank("trained", query.z["trained"], query_ids)
         controls = {
@@ -93,19 +95,7 @@ class Retrieval:
             "constant": rank("trained", constant_like(query.z["trained"]), query_ids),
             **{who: rank(who, query.z[who], query_ids) for who in query.z if who != "trained"},
         }
-        if config.query == "text":
-            bags = bench.texts([bag_of_words(caption) for caption in query.captions])["trained"]
-            controls["bag_of_words"] = rank("trained", bags, query_ids)
-        elif config.target == "text":
-            bags = bench.texts([bag_of_words(caption) for caption in target.captions])["trained"]
-            controls["bag_of_words"] = rank("trained", query.z["trained"], query_ids, bags)
-            controls["text_length"] = rank_first(
-                torch.zeros(len(query_ids), 1),
-                torch.zeros(len(target_ids), 1),
-                query_ids,
-                target_ids,
-                similarity=by_length(target.captions),
-            )
+        controls |= _blind_controls(bench, query, target, query_ids, rank)
         best = top_order(
             query.z["trained"],
             target.z["trained"],
@@ -244,6 +234,21 @@ def _ids(query: _Side, target: _Side, *, joined: bool) -> tuple[Tensor, Tensor]:
     same = dict(zip(ids.tolist(), without_duplicates(text.captions, ids).tolist(), strict=True))
     renamed = [torch.tensor([same.get(int(each), int(each)) for each in group]) for group in (query_ids, target_ids)]
     return renamed[0], renamed[1]
+
+
+def _blind_controls(bench: Bench, query: _Side, target: _Side, query_ids: Tensor, rank: Any) -> dict[str, Ranks]:
+    """What is found without the order of words, and by the length of captions alone, where one side is text."""
+    if query.modality == "text":
+        bags = bench.texts([bag_of_words(caption) for caption in query.captions])["trained"]
+        return {"bag_of_words": rank("trained", bags, query_ids)}
+    if target.modality != "text":
+        return {}
+    bags = bench.texts([bag_of_words(caption) for caption in target.captions])["trained"]
+    nothing = torch.zeros(len(query_ids), 1), torch.zeros(len(target.match), 1)
+    return {
+        "bag_of_words": rank("trained", query.z["trained"], query_ids, bags),
+        "text_length": rank("trained", nothing[0], query_ids, nothing[1], by_length(target.captions)),
+    }
 
 
 def _answerable(query: _Side, target: _Side, config: Any) -> tuple[_Side, list[str]]:

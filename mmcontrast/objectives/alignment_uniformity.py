@@ -8,7 +8,7 @@ from torch import Tensor
 from mmcontrast import comm
 from mmcontrast.config import NonNegative, Positive, config
 from mmcontrast.objectives import OBJECTIVES
-from mmcontrast.objectives.base import Objective
+from mmcontrast.objectives.base import Objective, refuse_one_column
 from mmcontrast.objectives.pairwise import Key, Tile, compare, log_sum_exp, pair_needs
 from mmcontrast.types import Embedded, Embeddings, Needs, Terms
 
@@ -43,8 +43,7 @@ class AlignmentUniformity(Objective):
         weight: NonNegative = 1.0  # factor of this objective in the run's loss
 
         def __post_init__(self) -> None:
-            if self.pair[0] == self.pair[1]:
-                raise ValueError("pair must be two different columns.")
+            refuse_one_column(self.pair)
 
     def needs(self) -> Needs:
         """The pair."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mmcontrast.config import NonNegative, config
 from mmcontrast.objectives import OBJECTIVES
-from mmcontrast.objectives.base import Objective
+from mmcontrast.objectives.base import Objective, refuse_one_column
 from mmcontrast.objectives.pairwise import gathered_rows, pair_needs
 from mmcontrast.types import Embeddings, Needs, Terms
 
@@ -35,8 +35,7 @@ class BarlowTwins(Objective):
         weight: NonNegative = 1.0  # factor of this objective in the run's loss
 
         def __post_init__(self) -> None:
-            if self.pair[0] == self.pair[1]:
-                raise ValueError("pair must be two different columns.")
+            refuse_one_column(self.pair)
 
     def needs(self) -> Needs:
         """The pair."""

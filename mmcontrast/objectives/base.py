@@ -102,6 +102,16 @@ class LogitScale(nn.Module):
         return _ClampThrough.apply(self.log.float(), 0.0, self.max_log).exp()
 
 
+def refuse_one_column(pair: tuple[str, str]) -> None:
+    """Say so when a config pairs a column with itself.
+
+    Raises:
+        ValueError: both names are the same.
+    """
+    if pair[0] == pair[1]:
+        raise ValueError("pair must be two different columns.")
+
+
 def own_columns(rows: int, device: torch.device) -> Int[Tensor, " B"]:
     """Positions of this rank's rows among the gathered ones."""
     return torch.arange(rows, device=device) + comm.rank() * rows

@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 from mmcontrast import comm
 from mmcontrast.config import Count, NonNegative, config
 from mmcontrast.objectives import OBJECTIVES
-from mmcontrast.objectives.base import Objective, Spaces
+from mmcontrast.objectives.base import Objective, Spaces, refuse_one_column
 from mmcontrast.objectives.predictor import Predictor
 from mmcontrast.types import Embedded, Embeddings, Needs, Terms
 
@@ -37,8 +37,7 @@ class BYOL(Objective):
         weight: NonNegative = 1.0  # factor of this objective in the run's loss
 
         def __post_init__(self) -> None:
-            if self.pair[0] == self.pair[1]:
-                raise ValueError("pair must be two different columns.")
+            refuse_one_column(self.pair)
 
     predictor: Predictor
 
