@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from mmcontrast.cli import main
+from mmcontrast.cli import main, parser
 from mmcontrast.config import dump
 from tests.small_run import run_of
 
@@ -69,3 +70,28 @@ def test_every_launcher_is_valid_bash_and_says_how_it_is_used(script: str) -> No
     assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
     done = subprocess.run(["bash", str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.startswith("usage: ")
+
+
+def array_task(number: int, run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One task of the evaluation array, with ``echo`` in Python's place."""
+    environment = {**os.environ, "PYTHON": "echo", "SLURM_ARRAY_TASK_ID": str(number)}
+    command = ["bash", str(LAUNCH / "eval_array.sbatch"), str(run), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_evaluation_array_covers_every_checkpoint_and_suite_with_commands_that_parse(tmp_path: Path) -> None:
+    for step in (4, 8):
+        (tmp_path / f"checkpoints/step-{step:08d}").mkdir(parents=True)
+    (tmp_path / "checkpoints/.aside-step-00000006").mkdir()
+    found = []
+    for number in range(4):
+        done = array_task(number, tmp_path, "quick", "sets/own.yaml", "--", "--device", "cuda", "--allow-missing")
+        words = done.stdout.split()
+        assert words[:2] == ["-m", "mmcontrast"], done.stderr
+        parsed = parser().parse_args(words[2:])
+        assert parsed.device == "cuda" and parsed.allow_missing
+        assert parsed.out == tmp_path / "eval" / f"{Path(parsed.checkpoint).name}-{Path(parsed.suite).stem}"
+        found.append((Path(parsed.checkpoint).name, parsed.suite))
+    assert found == [(f"step-{step:08d}", suite) for step in (4, 8) for suite in ("quick", "sets/own.yaml")]
+    beyond = array_task(4, tmp_path, "quick", "sets/own.yaml")
+    assert beyond.returncode == 2 and "--array=0-3" in beyond.stderr
