@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmcontrast.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from mmcontrast.checkpoint import Weights
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +25,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add = commands.add_parser("consolidate", help="write the weights of the newest valid one as one file")
     add.add_argument("location", type=Path, metavar="RUN", help="a run folder, a checkpoints folder or a checkpoint")
     add.add_argument("file", type=Path, metavar="FILE.safetensors", help="is created; must not exist")
+    add.add_argument("--weights", choices=["raw", "ema"], default="raw", help="as trained, or their moving average")
     add.set_defaults(call=_consolidate)
 
 
@@ -44,11 +48,14 @@ def locate(location: Path) -> list[Path]:
     return found
 
 
-def consolidate(location: Path, file: Path) -> Path:
+def consolidate(location: Path, file: Path, *, weights: Weights = "raw") -> Path:
     """Write the weights of the newest valid checkpoint, with where they come from, as one safetensors file.
 
+    Args:
+        weights: as trained, or their moving average.
+
     Raises:
-        CheckpointError: nothing valid, or the file exists or cannot be written.
+        CheckpointError: nothing valid, no average in it, or the file exists or cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -60,8 +67,9 @@ def consolidate(location: Path, file: Path) -> Path:
         raise CheckpointError(f"'{file}' exists already. Remove it, or name another file.")
     state = files.load_state(path)
     about = {"step": str(state["clock"]["step"]), "from": path.name, "config": json.dumps(state.get("config"))}
+    about["weights"] = weights
     try:
-        save_file(files.load_model_state(path), file, metadata=about)
+        save_file(files.load_model_state(path, weights=weights), file, metadata=about)
     except (OSError, SafetensorError) as error:
         file.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write '{file}': {error}") from error
@@ -93,6 +101,7 @@ def describe(path: Path) -> str:
         f"{state['world_size']} rank(s)" if "world_size" in state else "",
         f"loss {metrics['loss']:.4f}" if "loss" in metrics else "",
         f"torch {versions['torch']}" if "torch" in versions else "",
+        "moving average" if (path / files.AVERAGED).is_file() else "",
     ]
     return "  ".join(part for part in parts if part)
 
@@ -109,6 +118,7 @@ def _verify(parsed: argparse.Namespace) -> int:
 
 
 def _consolidate(parsed: argparse.Namespace) -> int:
-    path = consolidate(parsed.location, parsed.file)
-    print(f"{parsed.file}: weights of {path}")
+    path = consolidate(parsed.location, parsed.file, weights=parsed.weights)
+    which = "weights" if parsed.weights == "raw" else "moving average of the weights"
+    print(f"{parsed.file}: {which} of {path}")
     return 0

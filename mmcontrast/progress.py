@@ -70,6 +70,12 @@ class Progress:
         """Make sure that the last state is on the disk; return its folder."""
         return self.checkpoints.finish(self.clock, self.engine, loader=self.loader.counts(), about=self._said())
 
+    def average(self) -> None:
+        """Move the average of the weights, if the config asks for one and this step is due."""
+        keep = None if self.run.ema is None else self.run.ema.keep(self.clock.step)
+        if keep is not None:
+            self.engine.average(keep=keep)
+
     def advance(self, rows: int, seconds: float) -> None:
         """Count one step: the next batch is the one after it that no rollback dropped."""
         self.clock.step += 1

@@ -24,6 +24,7 @@ from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import Spaces
 from mmcontrast.optim import OPTIMIZERS, SCHEDULES
 from mmcontrast.optim.adamw import AdamW
+from mmcontrast.optim.average import AverageConfig
 from mmcontrast.optim.cosine import Cosine
 from mmcontrast.specs import InputSpec
 from mmcontrast.steps import STEPS
@@ -66,6 +67,7 @@ class Run:
     seed: NonNegativeCount = 0
     optimizer: Annotated[Any, OneOf(OPTIMIZERS)] = AdamW.Config()
     schedule: Annotated[Any, OneOf(SCHEDULES)] = Cosine.Config()
+    ema: AverageConfig | None = None  # also keep a moving average of the trained weights; null: none
     step: Annotated[Any, OneOf(STEPS)] = Plain.Config()
     engine: Annotated[Any, OneOf(ENGINES)] = Local.Config()
     log: LogConfig = LogConfig()

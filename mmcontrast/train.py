@@ -105,6 +105,7 @@ def loop(progress: Progress, *, stop: StopSignal, watchdog: Watchdog) -> Trained
             update = engine.step(lr_factor=factor) if guard.allowed else REFUSED
             if update.applied:
                 engine.model.after_step()
+                progress.average()
         applied = update.applied or update.rescaled
         trouble = guard.judge(clock.step, norm=update.grad_norm, applied=applied, batch=loaded.batch)
         if trouble is not None:

@@ -1,8 +1,9 @@
 """One checkpoint as a folder: written whole or not at all, verified by checksum before it is read.
 
-``checkpoints/step-00000450`` holds model.safetensors, optimizer.safetensors, ranks.pt (read with ``weights_only``),
-state.json and MANIFEST.json, which names every file's size and sha256.  It is written under another name, synced and
-renamed; the newest one is computed from what verifies.  Nothing here knows ranks: one process writes, any number read.
+``checkpoints/step-00000450`` holds model.safetensors, optimizer.safetensors, ema.safetensors (when weights are
+averaged), ranks.pt (read with ``weights_only``), state.json and MANIFEST.json, which names every file's size and
+sha256.  It is written under another name, synced and renamed; the newest one is computed from what verifies.  Nothing
+here knows ranks: one process writes, any number read.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ import shutil
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mmcontrast.data.manifest import file_sha256
 from mmcontrast.errors import CheckpointError
+from mmcontrast.optim.state import AVERAGE
 
 MANIFEST = "MANIFEST.json"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+AVERAGED = "ema.safetensors"
 RANKS = "ranks.pt"
 STATE = "state.json"
+Weights = Literal["raw", "ema"]  # as trained, or their moving average
 NEEDED = (MODEL, STATE)  # what evaluation reads; resuming reads the others too
+_OF_AVERAGE = f"{AVERAGE}/"
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Snapshot:
 
     clock: Clock
     model: dict[str, Tensor]
-    optimizer: dict[str, Tensor]  # of the engine: whole tensors by name
+    optimizer: dict[str, Tensor]  # of the engine: whole tensors by name, with the average's as ema/PARAMETER
     ranks: list[dict[str, Any]]  # random states and loader counts, by rank
     about: dict[str, Any] = field(default_factory=dict)  # plain JSON: config, versions, metrics, guard
 
@@ -88,7 +93,10 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         save_file(_unshared(snapshot.model), temporary / MODEL)
-        save_file(_unshared(snapshot.optimizer), temporary / OPTIMIZER)
+        slots, average = _apart(snapshot.optimizer)
+        save_file(_unshared(slots), temporary / OPTIMIZER)
+        if average:
+            save_file(_unshared(average), temporary / AVERAGED)
         torch.save(snapshot.ranks, temporary / RANKS)
         state = {"clock": asdict(snapshot.clock), **snapshot.about}
         (temporary / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
@@ -181,11 +189,30 @@ def find(location: Path) -> Path:
     return found
 
 
-def load_model_state(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a verified checkpoint."""
+def load_model_state(path: Path, *, weights: Weights = "raw") -> dict[str, Tensor]:
+    """Read the weights of a verified checkpoint.
+
+    Args:
+        weights: ema: what is trained as its moving average, all else as it is.
+
+    Raises:
+        CheckpointError: it holds no average.
+    """
     from safetensors.torch import load_file
 
-    return load_file(path / MODEL)
+    state = load_file(path / MODEL)
+    return state if weights == "raw" else state | _average(path)
+
+
+def _average(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    if not (path / AVERAGED).is_file():
+        raise CheckpointError(
+            f"checkpoint '{path}' holds no {AVERAGED}: the run averages no weights (its field ema), or had not begun "
+            "to. Use the raw weights."
+        )
+    return load_file(path / AVERAGED)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -207,14 +234,24 @@ def load(path: Path) -> Saved:
     from safetensors.torch import load_file
 
     about = load_state(path)
+    optimizer = load_file(path / OPTIMIZER)
+    if (path / AVERAGED).is_file():
+        optimizer |= {f"{_OF_AVERAGE}{name}": value for name, value in _average(path).items()}
     return Saved(
         clock=Clock(**about.pop("clock")),
         model=load_model_state(path),
-        optimizer=load_file(path / OPTIMIZER),
+        optimizer=optimizer,
         ranks=torch.load(path / RANKS, map_location="cpu", weights_only=True),
         about=about,
         path=path,
     )
+
+
+def _apart(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The optimizer's slots, and the average by the names of the weights."""
+    names = [name for name in state if name.startswith(_OF_AVERAGE)]
+    slots = {name: value for name, value in state.items() if not name.startswith(_OF_AVERAGE)}
+    return slots, {name.removeprefix(_OF_AVERAGE): state[name] for name in names}
 
 
 def _unshared(state: dict[str, Tensor]) -> dict[str, Tensor]:

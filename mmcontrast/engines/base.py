@@ -65,6 +65,12 @@ class Engine(Protocol):
     def step(self, *, lr_factor: float) -> Update:
         """Clip, update, zero the gradients."""
 
+    def average(self, *, keep: float) -> None:
+        """Move the average of the trained weights to ``keep`` times itself plus ``1 - keep`` times the weights.
+
+        The first call makes it a copy of the weights.  It is part of :meth:`training_state`, as ``ema/PARAMETER``.
+        """
+
     def gradients(self) -> dict[str, Tensor]:
         """The averaged gradient of each trainable parameter, between :meth:`one_update` and :meth:`step`."""
 
@@ -78,7 +84,7 @@ class Engine(Protocol):
         """Optimizer slots ``SLOT/PARAMETER`` and the loss scale, as copies on the CPU of rank 0; empty elsewhere."""
 
     def load_training_state(self, state: dict[str, Tensor]) -> None:
-        """Put a :meth:`training_state` back; every rank brings all of it."""
+        """Put a :meth:`training_state` back, after the weights; every rank brings all of it."""
 
     def save(self, folder: Path) -> None:
         """Write everything but :meth:`model_state` into an existing folder that all ranks see; rank 0 writes.

@@ -32,7 +32,7 @@ from mmcontrast.engines.replicated import DTYPES
 from mmcontrast.errors import MissingPackage
 from mmcontrast.model import Model
 from mmcontrast.objectives.base import Objective
-from mmcontrast.optim.state import STEP, parameter_names
+from mmcontrast.optim.state import AVERAGE, STEP, all_names, parameter_names
 from mmcontrast.towers.base import Tower
 
 
@@ -156,6 +156,16 @@ class DeepSpeed:
         self._scale.update(finite=finite)
         return Update(grad_norm=norm if finite else math.inf, applied=finite, rescaled=rescaled)
 
+    @torch.no_grad()
+    def average(self, *, keep: float) -> None:
+        """Move this rank's parts of the average, which lie beside the optimizer's slots: nothing is gathered."""
+        for flat in self._flats():
+            slots = self._zero.optimizer.state[flat]
+            if AVERAGE in slots:
+                slots[AVERAGE].lerp_(flat, 1 - keep)
+            else:
+                slots[AVERAGE] = flat.detach().clone()
+
     def gradients(self) -> dict[str, Tensor]:
         """Averaged gradients by name."""
         if self.config.stage == 3:
@@ -202,7 +212,7 @@ class DeepSpeed:
         self._zero.refresh_fp32_params()
 
     def training_state(self) -> dict[str, Tensor]:
-        """Optimizer slots and loss scale, copied to the CPU of rank 0, one parameter gathered at a time."""
+        """Optimizer slots, average and loss scale, copied to rank 0's CPU, one parameter gathered at a time."""
         inner = self._zero.optimizer.state
         flats = [flat for flat in self._flats() if inner.get(flat)]
         if not flats:
@@ -221,10 +231,15 @@ class DeepSpeed:
                     result[f"{slot}/{name}"] = whole.to("cpu", copy=True)
             if comm.rank() == 0:
                 result[f"{STEP}/{name}"] = inner[flats[0]][STEP].to("cpu", copy=True)
-        return result | self._scale.state() if comm.rank() == 0 else {}
+        if comm.rank() > 0:
+            return {}
+        tied = {name: first for name, first in all_names(self.model).items() if name != first}
+        if AVERAGE in slots:
+            result |= {f"{AVERAGE}/{name}": result[f"{AVERAGE}/{first}"] for name, first in tied.items()}
+        return result | self._scale.state()
 
     def load_training_state(self, state: dict[str, Tensor]) -> None:
-        """Put a state back.  Parameters that it does not hold start with zero moments."""
+        """Put a state back.  Parameters that it does not hold start with zero moments, and average themselves."""
         self._scale.load(state)
         slots = sorted({key.partition("/")[0] for key in state if "/" in key} - {STEP})
         steps = [value for key, value in state.items() if key.startswith(f"{STEP}/")]
@@ -234,7 +249,8 @@ class DeepSpeed:
         on_device = any(group.get("fused") or group.get("capturable") for group in inner.param_groups)
         for flat in self._flats():
             step = steps[0].to(flat.device if on_device else "cpu", copy=True)
-            inner.state[flat] = {STEP: step, **{slot: torch.zeros_like(flat) for slot in slots}}
+            empty = {slot: flat.detach().clone() if slot == AVERAGE else torch.zeros_like(flat) for slot in slots}
+            inner.state[flat] = {STEP: step, **empty}
         self._link_slots()
         for name, parameter in self._parameters.items():
             for slot in slots:

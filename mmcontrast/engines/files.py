@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmcontrast.errors import CheckpointError
 
-OPTIMIZER, AVERAGE = "optimizer.safetensors", "ema.safetensors"
+OPTIMIZER = "optimizer.safetensors"
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

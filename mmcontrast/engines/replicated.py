@@ -16,7 +16,7 @@ from mmcontrast.engines.base import Update
 from mmcontrast.engines.files import OPTIMIZER, read_tensors, write_tensors
 from mmcontrast.engines.loss_scale import LossScale
 from mmcontrast.model import Model
-from mmcontrast.optim.state import parameter_names, read_state, write_state
+from mmcontrast.optim.state import AVERAGE, all_names, parameter_names, read_state, write_state
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -37,6 +37,7 @@ class Replicated:
         self._base = [group["lr"] for group in self._optimizer.param_groups]
         self._names = parameter_names(self.model)
         self._scale = LossScale(enabled=config.precision == "fp16")
+        self._average: dict[str, Tensor] = {}  # by the parameter's first name
 
     @property
     def loss_scale(self) -> float:
@@ -80,6 +81,15 @@ class Replicated:
             grads = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
             torch._foreach_mul_(grads, 1 / self.loss_scale)
 
+    @torch.no_grad()
+    def average(self, *, keep: float) -> None:
+        """Move each weight's average."""
+        for name, parameter in self.model.named_parameters():
+            if name in self._average:
+                self._average[name].lerp_(parameter, 1 - keep)
+            elif parameter.requires_grad:
+                self._average[name] = parameter.detach().clone()
+
     def gradients(self) -> dict[str, Tensor]:
         """Averaged gradients by name; zeros where none arrived."""
         return {
@@ -102,12 +112,24 @@ class Replicated:
         self.model.load_state_dict(state)
 
     def training_state(self) -> dict[str, Tensor]:
-        """Optimizer slots and loss scale, copied to the CPU of rank 0."""
-        return {} if comm.rank() > 0 else {**read_state(self._optimizer, self._names), **self._scale.state()}
+        """Optimizer slots, average and loss scale, copied to the CPU of rank 0."""
+        if comm.rank() > 0:
+            return {}
+        average = {
+            f"{AVERAGE}/{name}": self._average[first].to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, first in all_names(self.model).items()
+            if first in self._average
+        }
+        return {**read_state(self._optimizer, self._names), **average, **self._scale.state()}
 
     def load_training_state(self, state: dict[str, Tensor]) -> None:
         """Put a state back."""
         write_state(self._optimizer, self._names, state)
+        self._average = {
+            name: torch.empty_like(parameter).copy_(state[f"{AVERAGE}/{name}"])
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad and f"{AVERAGE}/{name}" in state
+        }
         self._scale.load(state)
 
     def save(self, folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcontrast import checkpoint
+from mmcontrast.errors import CheckpointError
 from mmcontrast.evaluate.base import Encoder
 
 
@@ -21,8 +22,11 @@ class Opened:
     about: dict[str, Any]  # weights' digest, config, training
 
 
-def open_checkpoint(location: str, *, device: str = "cpu") -> Opened:
+def open_checkpoint(location: str, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> Opened:
     """Open ``RUN``, ``RUN/checkpoints/STEP``, ``open_clip:NAME:WEIGHTS`` or ``hf:FOLDER``.
+
+    Args:
+        weights: of a run of ours: as trained, or their moving average.
 
     Raises:
         CheckpointError, RunFolderError: nothing usable is there.
@@ -30,14 +34,16 @@ def open_checkpoint(location: str, *, device: str = "cpu") -> Opened:
     from mmcontrast.evaluate.foreign import open_clip_encoder, transformers_encoder
 
     kind, colon, rest = location.partition(":")
+    if colon and kind in ("open_clip", "hf") and weights != "raw":
+        raise CheckpointError(f"'{location}' has one set of weights; a moving average is something of our own runs.")
     if colon and kind == "open_clip":
         return open_clip_encoder(rest, device=device)
     if colon and kind == "hf":
         return transformers_encoder(Path(rest), device=device)
-    return open_run(Path(location), device=device)
+    return open_run(Path(location), device=device, weights=weights)
 
 
-def open_run(location: Path, *, device: str = "cpu") -> Opened:
+def open_run(location: Path, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> Opened:
     """Open a run folder or one of its checkpoints, with its untrained twin."""
     from mmcontrast.evaluate.command import about_run
     from mmcontrast.evaluate.encoder import load_encoder, untrained_encoder
@@ -47,9 +53,9 @@ def open_run(location: Path, *, device: str = "cpu") -> Opened:
     home = path.parent.parent
     run = read_run_folder(home)
     return Opened(
-        name=str(path),
+        name=str(path) if weights == "raw" else f"{path} (moving average of its weights)",
         home=home,
-        encoder=load_encoder(path, device=device),
+        encoder=load_encoder(path, device=device, weights=weights),
         untrained=untrained_encoder(run.model, seed=run.seed + 1),
-        about=about_run(path, home, run),
+        about=about_run(path, home, run, weights=weights),
     )

@@ -6,9 +6,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmcontrast.errors import MissingData
+
+if TYPE_CHECKING:
+    from mmcontrast.checkpoint import Weights
 
 PARTIAL = 3  # exit code when something could not be evaluated
 TRAINING_ROWS = 300  # rows of metrics.jsonl kept in a result, in even steps
@@ -23,7 +26,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         help="a run folder (its newest valid checkpoint), one checkpoint in it, open_clip:NAME:WEIGHTS, or hf:FOLDER",
     )
     add.add_argument("--suite", default="quickstart", help="a shipped suite's name, or a YAML file")
-    add.add_argument("--out", type=Path, help="folder of the results; default: RUN/eval/SUITE")
+    add.add_argument("--weights", choices=["raw", "ema"], default="raw", help="of a run: as trained, or their average")
+    add.add_argument("--out", type=Path, help="folder of the results; default: RUN/eval/SUITE, or SUITE-ema")
     add.add_argument("--device", default="cpu", help="torch device of the encoder")
     add.add_argument("--data", type=Path, help="folder from which a suite's relative sources are meant")
     add.add_argument(
@@ -55,6 +59,7 @@ def run_command(
     data: Path | None = None,
     cache: Path | None = None,
     workers: int = 1,
+    weights: Weights = "raw",
 ) -> tuple[Path, int]:
     """Evaluate a checkpoint on a suite; return the folder of the results, and how many rows and sets were missing.
 
@@ -68,7 +73,7 @@ def run_command(
     from mmcontrast.evaluate.table import print_table
 
     name, chosen = read_suite(suite)
-    opened = open_checkpoint(str(checkpoint), device=device)
+    opened = open_checkpoint(str(checkpoint), device=device, weights=weights)
     print(f"evaluating {opened.name} on suite '{name}'", flush=True)
     result = run_suite(
         name,
@@ -85,7 +90,7 @@ def run_command(
     if not result.reports:
         reasons = "\n".join(f"  {label}: {why}" for label, why in {**result.skipped, **result.absent}.items())
         raise MissingData(f"nothing of suite '{name}' could be evaluated:\n{reasons}")
-    folder = out or opened.home / "eval" / name
+    folder = out or opened.home / "eval" / (name if weights == "raw" else f"{name}-{weights}")
     written = write_result(result, folder)
     tree = result_tree(result)
     page = write_report(tree, folder)
@@ -94,15 +99,15 @@ def run_command(
     return folder, result.partial
 
 
-def about_run(path: Path, home: Path, run: Any) -> dict[str, Any]:
+def about_run(path: Path, home: Path, run: Any, *, weights: Weights = "raw") -> dict[str, Any]:
     """What a report says of the run behind a checkpoint."""
     from mmcontrast.config import dump
     from mmcontrast.data.manifest import file_sha256
 
     return {
         "run": home.resolve().name,
-        "checkpoint": path.name,
-        "weights_sha256": file_sha256(path / "model.safetensors"),
+        "checkpoint": path.name if weights == "raw" else f"{path.name} (moving average)",
+        "weights_sha256": file_sha256(path / ("model.safetensors" if weights == "raw" else "ema.safetensors")),
         "config": dump(run),
         "training": read_training(home / "metrics.jsonl"),
     }
@@ -131,6 +136,7 @@ def _run(parsed: argparse.Namespace) -> int:
         data=parsed.data,
         cache=parsed.cache,
         workers=parsed.workers,
+        weights=parsed.weights,
     )
     if partial and not parsed.allow_missing:
         print(f"incomplete: {partial:,} sets or rows are missing, see {folder}/results.json", file=sys.stderr)

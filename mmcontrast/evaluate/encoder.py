@@ -93,8 +93,11 @@ class TowerEncoder:
         return torch.from_numpy(np.stack(arrays)).to(self.device)
 
 
-def load_encoder(location: Path, *, device: str = "cpu") -> TowerEncoder:
+def load_encoder(location: Path, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> TowerEncoder:
     """Load the encoder of a run folder (its newest valid checkpoint) or of one checkpoint in it.
+
+    Args:
+        weights: as trained, or their moving average (the run's field ``ema``).
 
     Raises:
         RunFolderError, CheckpointError: nothing usable is there.
@@ -102,7 +105,7 @@ def load_encoder(location: Path, *, device: str = "cpu") -> TowerEncoder:
     path = checkpoint.find(Path(location))
     run = read_run_folder(path.parent.parent)
     model = Model(run.model)
-    state = checkpoint.load_model_state(path)
+    state = checkpoint.load_model_state(path, weights=weights)
     try:
         model.load_state_dict(
             {name: value for name, value in state.items() if not name.startswith(("objectives.", "momentum."))}

@@ -5,12 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+AVERAGE = "ema"  # the moving average of a weight, among the slots of the optimizer
 STEP = "step"  # number of updates: beside each parameter (torch), or once in a group (timm's Lamb)
 
 
 def parameter_names(model: nn.Module) -> dict[int, str]:
     """``id(parameter)`` -> name, for the trainable ones."""
     return {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def all_names(model: nn.Module) -> dict[str, str]:
+    """Every name of each trainable parameter -> its first one: a tied weight has several."""
+    first = parameter_names(model)
+    named = model.named_parameters(remove_duplicate=False)
+    return {name: first[id(parameter)] for name, parameter in named if parameter.requires_grad}
 
 
 def read_state(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
@@ -28,7 +36,7 @@ def read_state(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[
 
 def write_state(optimizer: torch.optim.Optimizer, names: dict[int, str], state: dict[str, Tensor]) -> None:
     """Put a state back.  Parameters that it does not hold (a tower unlocked since) start anew."""
-    slots = sorted({key.partition("/")[0] for key in state})
+    slots = sorted({key.partition("/")[0] for key in state} - {AVERAGE})
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             name = names[id(parameter)]

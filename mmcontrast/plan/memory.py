@@ -23,7 +23,7 @@ class Held:
     engine: str
     weights: int
     gradients: int
-    optimizer: int
+    optimizer: int  # its states, and the average of the weights
 
     @property
     def total(self) -> int:
@@ -119,7 +119,7 @@ def plan(run: Run, *, world_size: int) -> Plan:
     parameters = {f"towers.{name}": _count(tower) for name, tower in model.towers.items()}
     parameters |= {"heads": _count(model.heads), "objectives": _count(model.objectives)}
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    optimizer = optimizer_bytes(model, OPTIMIZERS.build(run.optimizer))
+    optimizer = optimizer_bytes(model, OPTIMIZERS.build(run.optimizer)) + (0 if run.ema is None else trainable * FLOAT)
     total = sum(parameters.values())
     stage = "ddp" if run.engine.registry_name != "deepspeed" else f"ZeRO {run.engine.stage}"
     losses = {}

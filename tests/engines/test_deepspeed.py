@@ -23,11 +23,13 @@ REFUSING: dict[str, dict[str, Any]] = {
 
 
 def passed_on(folder: str) -> dict[str, Any]:
-    """Save after two updates under every stage; load under every other engine, and save again."""
-    found: dict[str, Any] = {"same": [], "losses": []}
+    """Save after two updates under every stage; load under every other engine, and save again; then two more."""
+    found: dict[str, Any] = {"same": [], "losses": [], "averages": []}
     for first in STAGES:
         engine = build("deepspeed", **first)
-        updates(engine, "gradcache", range(2))
+        for seed in range(2):
+            updates(engine, "gradcache", range(seed, seed + 1))
+            engine.average(keep=0.5)
         model, state = engine.model_state(), engine.training_state()
         place = Path(folder) / f"zero{first['stage']}"
         place.mkdir(exist_ok=True)
@@ -35,7 +37,7 @@ def passed_on(folder: str) -> dict[str, Any]:
         box = [model]
         torch.distributed.broadcast_object_list(box, src=0)
         torch.distributed.barrier()
-        losses = [updates(engine, "plain", range(2, 4))]
+        losses, averages = [updates(engine, "plain", range(2, 4))], [moved_on(engine)]
         for name, fields in [("ddp", {}), *(("deepspeed", stage) for stage in STAGES)]:
             second = build(name, **fields)
             second.load_model_state(box[0])
@@ -45,8 +47,16 @@ def passed_on(folder: str) -> dict[str, Any]:
             found["same"] += [torch.equal(weights[key], value) for key, value in model.items()]
             found["same"] += [torch.equal(slots[key], value) for key, value in state.items()]
             losses.append(updates(second, "plain", range(2, 4)))
+            averages.append(moved_on(second))
         found["losses"].append(losses)
+        found["averages"].append(averages)
     return found
+
+
+def moved_on(engine: Engine) -> dict[str, torch.Tensor]:
+    """The average of the weights after one more move."""
+    engine.average(keep=0.75)
+    return {name: value for name, value in engine.training_state().items() if name.startswith("ema/")}
 
 
 def only_pictures(engine: Engine, seed: int) -> dict[str, Any]:
@@ -126,11 +136,17 @@ def test_a_refused_batch_leaves_no_trace(setting: str, on_two_ranks: list[dict[s
 def test_a_state_passes_from_any_stage_to_any_engine(on_two_ranks: list[dict[str, Any]]) -> None:
     first = on_two_ranks[0]["passed on"]
     assert len(first["same"]) > 100 and all(first["same"])
-    for stage, losses in zip((1, 2, 3), first["losses"], strict=True):
+    for stage, losses, averages in zip((1, 2, 3), first["losses"], first["averages"], strict=True):
         uninterrupted, ddp, *zero = losses
         assert zero[stage - 1] == uninterrupted  # the same engine: bit for bit
         for other in (ddp, *zero):
             assert other == pytest.approx(uninterrupted, rel=1e-5)
+        expected, *others = averages
+        assert expected and all(other.keys() == expected.keys() for other in others)
+        for name, value in expected.items():
+            assert torch.equal(others[stage][name], value), name  # others[0] is ddp's
+            for other in others:  # a quarter of how far apart Adam may bring the weights
+                torch.testing.assert_close(other[name], value, atol=5e-4, rtol=0, msg=name)
 
 
 def test_without_the_package_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
