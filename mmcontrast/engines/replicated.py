@@ -64,8 +64,7 @@ class Replicated:
     def step(self, *, lr_factor: float) -> Update:
         """Clip, update, zero the gradients."""
         self._unscale()
-        limit = self.config.clip_norm or float("inf")
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        norm = self._clip()
         finite = math.isfinite(norm)
         if finite:  # a broken gradient must not reach the weights; the loop decides what follows
             for group, base in zip(self._optimizer.param_groups, self._base, strict=True):
@@ -75,6 +74,15 @@ class Replicated:
         self._scale.update(finite=finite)
         self._optimizer.zero_grad(set_to_none=True)
         return Update(grad_norm=norm, applied=finite, rescaled=rescaled)
+
+    def _clip(self) -> float:
+        """Scale the gradients down to the largest norm allowed; the ones within it are not read twice."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        limit = self.config.clip_norm
+        if limit is not None and norm > limit:
+            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        return float(norm)
 
     def _unscale(self) -> None:
         if self._scale.enabled:

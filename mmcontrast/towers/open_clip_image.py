@@ -15,6 +15,7 @@ from mmcontrast.specs import ImageSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Tower
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
+from mmcontrast.towers.patch_convolution import replace_patch_convolutions
 from mmcontrast.types import Features
 
 
@@ -59,6 +60,7 @@ class OpenCLIPImage(Tower):
         quick_gelu = bool(settings.get("quick_gelu", False))
         self.inner: nn.Module = _build_vision_tower(settings["embed_dim"], vision, quick_gelu)
         replace_batch_norm(self.inner, config.batch_norm)
+        replace_patch_convolutions(self.inner)
         mean, std = torch.tensor(OPENAI_DATASET_MEAN), torch.tensor(OPENAI_DATASET_STD)
         self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)

@@ -16,6 +16,7 @@ from mmcontrast.specs import ImageSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Tower
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
+from mmcontrast.towers.patch_convolution import replace_patch_convolutions
 from mmcontrast.types import Features
 
 
@@ -46,6 +47,7 @@ class TimmImage(Tower):
         self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path)
         load_weights(self.inner, config.weights)
         replace_batch_norm(self.inner, config.batch_norm or ("group" if config.weights is None else "frozen"))
+        replace_patch_convolutions(self.inner)
         defaults: Any = self.inner.default_cfg
         self.register_buffer("mean", 255 * torch.tensor(defaults["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(defaults["std"]).view(3, 1, 1), persistent=False)
