@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import zlib
 from functools import lru_cache
-from typing import Any
+from itertools import chain
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from mmcontrast.config import config
 from mmcontrast.tokenizers import TOKENIZERS
@@ -23,11 +26,18 @@ def word_id(word: str) -> int:
 
 @TOKENIZERS.register("hashed_words")
 class HashedWords(Tokenizer):
-    """Lower-case words and punctuation marks, each as a 31-bit hash of its letters."""
+    """Lower-case words and punctuation marks, each as a 31-bit hash of its letters.
+
+    With stems, a longer word is two tokens: itself and its first letters, so that a word never met (*mermaid*) shares
+    one with its kin (*merman*).  Source: parts of words, Bojanowski et al. 2016, arXiv:1607.04606, of which prefixes
+    are the cheapest.
+    """
 
     @config
     class Config:
-        """No fields."""
+        """How a word becomes tokens."""
+
+        stem_letters: Annotated[int, Ge(0)] = 0  # letters of a stem; only longer words get one; 0: no stems
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -35,4 +45,10 @@ class HashedWords(Tokenizer):
     def encode(self, text: str, *, context_length: int) -> list[int]:
         """Return the hashes of the first words; an empty text becomes one token."""
         words = _WORDS.findall(text[:MAX_CHARACTERS].lower())[:context_length]
+        if self.config.stem_letters:
+            words = list(chain.from_iterable(map(self._with_stem, words)))[:context_length]
         return [word_id(word) for word in words or [""]]
+
+    def _with_stem(self, word: str) -> tuple[str, ...]:
+        letters = self.config.stem_letters
+        return (word, f"{word[:letters]}-") if len(word) > letters else (word,)

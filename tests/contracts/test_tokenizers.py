@@ -79,3 +79,12 @@ def test_hashed_words_keep_their_numbers(tmp_path: Path) -> None:
     # Trained embeddings are rows of these hashes: a change breaks every checkpoint.
     ids = build("hashed_words", tmp_path).encode("A Dog, barks!", context_length=16)
     assert ids == [1_756_872_261, 19_675_519, 1_624_933_232, 1_044_016_516, 510_394_325]
+
+
+def test_stems_follow_the_longer_words(tmp_path: Path) -> None:
+    tokenizer = TOKENIZERS.build(TOKENIZERS.get("hashed_words").Config(stem_letters=4))
+    mermaid, merman = (tokenizer.encode(word, context_length=8) for word in ("mermaid", "merman"))
+    assert mermaid[0] != merman[0] and mermaid[1] == merman[1]
+    plain = build("hashed_words", tmp_path).encode("a goat", context_length=8)
+    assert tokenizer.encode("a goat", context_length=8) == plain  # no word is longer than a stem
+    assert tokenizer.encode("mermaid merman", context_length=3) == [*mermaid, merman[0]]
