@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from mmcontrast import comm
+from mmcontrast.allocator import keep_freed_memory
 from mmcontrast.checkpoint.writer import Checkpoints
 from mmcontrast.data.loader import Loader
 from mmcontrast.engines import ENGINES
@@ -61,6 +62,8 @@ def train(run: Run) -> Trained:
     model = Model(run.model, build_objectives(run), teacher=load_teacher(run))
     seed_rank(run.seed, comm.rank())
     engine = ENGINES.build(run.engine, model=model, optimizer=OPTIMIZERS.build(run.optimizer))
+    if engine.device.type == "cpu":
+        keep_freed_memory()
     specs = run.column_specs(model.needs)
     loader = Loader(run.data, seed=run.seed, specs=specs, rank=comm.rank(), world_size=comm.world_size())
 
