@@ -78,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     )
     _config_arguments(add)
     add.set_defaults(call=_verify_gradients)
+    add = commands.add_parser("compare", help="train a list of objectives under one setup and report on them")
+    _config_arguments(add)
+    add.set_defaults(call=_compare)
     add = commands.add_parser("list", help="list what can be named in a config")
     add.add_argument("kind", metavar="KIND", nargs="?", help=f"one of: {', '.join(KINDS)}")
     add.set_defaults(call=_list)
@@ -124,6 +127,13 @@ def _check(parsed: argparse.Namespace) -> int:
     for line in check(load_run(parsed.config, parsed.overrides)):
         print(line)
     print("nothing wrong found")
+    return 0
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    from mmcontrast.comparison.command import compare
+
+    print(f"report  {compare(parsed.config, parsed.overrides)}")
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Several objectives under one setup: ``mmcontrast compare``."""

@@ -1,0 +1,108 @@
+"""Several objectives under one setup: each seed is a run of its own, the report states means and intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmcontrast.comparison import command
+from mmcontrast.comparison.measure import measured
+from mmcontrast.comparison.numbers import Number
+from mmcontrast.comparison.setup import read_comparison, runs_of
+from mmcontrast.config import dump
+from mmcontrast.errors import ConfigError, MMContrastError
+from mmcontrast.run import Run, check
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "configs/compare/objectives.yaml"
+TINY = """
+base: {base}
+out: {out}
+seeds: [0, 1]
+steps: 2
+changes: {{data: {{workers: 0}}, log: {{every_steps: 1, tensorboard: false}}}}
+candidates:
+  infonce: {{contrast: {{type: infonce, pairs: [[image, text], [audio, text]], group: group}}}}
+  siglip: {{images: {{type: siglip, pair: [image, text]}}, sounds: {{type: siglip, pair: [audio, text]}}}}
+suite: {suite}
+"""
+SUITE = """
+about: "a tiny suite"
+evals:
+  style: {type: zero_shot, title: style, source: "package:quickstart/trimodal-test", label: thing}
+"""
+
+
+def test_the_shipped_comparison_differs_in_objectives_and_seeds_alone() -> None:
+    runs = runs_of(read_comparison(SHIPPED), beside=SHIPPED.parent)
+    first = next(iter(runs.values()))
+    for run in runs.values():
+        for field in ("model", "data", "optimizer", "schedule", "steps", "engine", "step"):
+            assert getattr(run, field) == getattr(first, field)
+        check(run)
+    assert len({run.out for run in runs.values()}) == len(runs)
+
+
+def test_the_half_interval_is_students() -> None:
+    number = Number([1.0, 2.0, 3.0])
+    assert number.mean == 2.0
+    assert number.half == pytest.approx(4.303 / 3**0.5)
+    assert Number([1.0]).half is None
+
+
+def test_the_report_holds_every_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretended(run: Run, suite: str) -> dict[str, float]:
+        assert suite == "quickstart"
+        return {"accuracy": 0.5 + 0.1 * run.seed, "seconds per step": 1.0}
+
+    monkeypatch.setattr(command, "measured", pretended)
+    report = command.compare(SHIPPED, [f"out={tmp_path}", "seeds=[0, 1]", "steps=2"])
+    tree = json.loads((tmp_path / "comparison.json").read_text())
+    assert set(tree["numbers"]) == set(read_comparison(SHIPPED).candidates)
+    assert tree["numbers"]["infonce"]["accuracy"]["values"] == [0.5, 0.6]
+    page = report.read_text()
+    assert all(name in page for name in tree["numbers"]) and "0.55 \u00b1 0.64" in page and "2 seed(s)" in page
+
+
+def test_a_measured_run_is_not_trained_again(tmp_path: Path) -> None:
+    run = runs_of(read_comparison(SHIPPED, [f"out={tmp_path}"]), beside=SHIPPED.parent)["infonce", 0]
+    run.out.mkdir(parents=True)
+    saved = {"run": dump(run), "suite": "quickstart", "numbers": {"accuracy": 0.25}}
+    (run.out / "measured.json").write_text(json.dumps(saved))
+    assert measured(run, "quickstart") == {"accuracy": 0.25}
+
+
+def test_a_comparison_of_nothing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("{base: base.yaml, out: out, candidates: {}}")
+    with pytest.raises(ConfigError, match="name one or more"):
+        read_comparison(path)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    path = tmp_path / "comparison.yaml"
+    base = ROOT / "configs/smoke/quickstart_tiny.yaml"
+    path.write_text(TINY.format(base=base, out=tmp_path / "out", suite=tmp_path / "suite.yaml"))
+    return path
+
+
+@pytest.mark.slow
+def test_runs_are_trained_evaluated_and_reported(tiny: Path) -> None:
+    report = command.compare(tiny)
+    numbers = json.loads((report.parent / "comparison.json").read_text())["numbers"]
+    assert set(numbers) == {"infonce", "siglip"}
+    for each in numbers.values():
+        assert len(each["style: top1"]["values"]) == len(each["peak MiB"]["values"]) == 2
+        assert each["seconds per step"]["mean"] > 0 and each["peak MiB"]["mean"] > 100
+    assert numbers["infonce"]["last loss"]["values"][0] != numbers["infonce"]["last loss"]["values"][1]
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_says_its_last_line(tiny: Path, tmp_path: Path) -> None:
+    run = next(iter(runs_of(read_comparison(tiny), beside=tmp_path).values()))
+    with pytest.raises(MMContrastError, match=r"(?s)exit code 2: .*no such suite.*eval\.log"):
+        measured(run, "no such suite")
