@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from mmcontrast.data.source import Drawn
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
@@ -42,8 +43,18 @@ def _column(spec: InputSpec, cells: list[Any], present: Tensor, encode: Encode |
         assert encode is not None, "a text column needs a tokenizer"
         filled = pad_ids([encode(cell) for cell in cells])
         shape, kind, modality = (len(filled[0]) if filled else 1,), torch.int64, "text"  # type: ignore[assignment]
-    values = torch.stack(filled) if filled else torch.zeros(0, *shape, dtype=kind)
+    values = stacked(filled) if filled else torch.zeros(0, *shape, dtype=kind)
     return Column(modality, values, present)
+
+
+def stacked(cells: list[Tensor]) -> Tensor:
+    """Stack cells of one shape; in a loading process straight into the memory that it shares with the trainer."""
+    if get_worker_info() is None:
+        return torch.stack(cells)
+    first = cells[0]
+    storage = torch.UntypedStorage._new_shared(len(cells) * first.nbytes)
+    whole = torch.empty(0, dtype=first.dtype).set_(storage, 0, (len(cells), *first.shape))
+    return torch.stack(cells, out=whole)
 
 
 def pad_ids(rows: list[list[int]], *, pad_id: int = 0) -> list[Tensor]:

@@ -156,7 +156,7 @@ def check_samples(key: str, block: np.ndarray, limits: Limits) -> None:
     Raises:
         SkipSample: they are.
     """
-    loudest = float(np.abs(block).max(initial=0.0))
+    loudest = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))  # NaN goes through both
     if not np.isfinite(loudest):
         raise SkipSample(f"{key}: sound holds NaN or infinite samples", cause="audio_not_finite")
     if loudest > limits.audio_amplitude:

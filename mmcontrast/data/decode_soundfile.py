@@ -35,6 +35,11 @@ def read_window(
             if len(block) == 0:
                 break
             check_samples(key, block, limits)
-            blocks.append(block.mean(axis=1))
+            blocks.append(mono(block))
             seen += len(block)
         return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), sound.samplerate
+
+
+def mono(block: np.ndarray) -> np.ndarray:
+    """Mean over channels of (frames, channels)."""
+    return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)

@@ -87,6 +87,14 @@ class LineOrder:
             rows[here] = self._whole(epoch)[places[here]] if self.whole else self._in_lanes(epoch, places[here])
         return Located(epochs, rows)
 
+    def locate_one(self, position: int) -> tuple[int, int]:
+        """Return (epoch, row) of one position."""
+        if self.whole:
+            epoch, place = divmod(position, self.rows)
+            return epoch, int(self._whole(epoch)[place])
+        located = self.locate(np.array([position]))
+        return int(located.epochs[0]), int(located.rows[0])
+
     def lane(self, positions: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
         """Return the lane of each position."""
         return (positions % self.rows) % self.lanes

@@ -105,8 +105,8 @@ class Source:
 
     def locate(self, position: int) -> tuple[int, int]:
         """Return (epoch, row) of a position in the line."""
-        located = self.order.locate(np.array([position]))
-        return int(located.epochs[0]), self.rows[int(located.rows[0])]
+        epoch, row = self.order.locate_one(position)
+        return epoch, self.rows[row]
 
     def draw(self, position: int, *, cache: bool) -> Drawn:
         """Decode and transform the row at ``position``.
@@ -137,7 +137,7 @@ class Source:
                 return train_jpeg(cell, config.image, size=spec.size, make_rng=make_rng, key=key, limits=self.limits)
             return train_image(cell, config.image, size=spec.size, rng=make_rng())
         if isinstance(spec, TextSpec):
-            return train_text(cell, config.text, make_rng())
+            return train_text(cell, config.text, make_rng)
         rng = make_rng()
         if isinstance(cell, bytes):
             window = random_window(cell, config.audio, spec, rng=rng, limits=self.limits)

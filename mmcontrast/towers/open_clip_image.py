@@ -69,7 +69,7 @@ class OpenCLIPImage(Tower):
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
         assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        return Features(self.inner((values - self.mean) / self.std))
+        return Features(self.inner((values - self.mean).div_(self.std)))
 
 
 def open_clip_config(name: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class TimmImage(Tower):
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
         assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        return Features(self.inner((values - self.mean) / self.std))
+        return Features(self.inner((values - self.mean).div_(self.std)))
 
 
 def create_timm(name: str, *, size: int | None = None, **options: Any) -> nn.Module:

@@ -20,8 +20,8 @@ def test_made_up_words_replace_about_their_share_and_leave_one() -> None:
 def test_without_made_up_words_no_random_number_more_is_drawn() -> None:
     first, second = np.random.default_rng(1), np.random.default_rng(1)
     captions = ["one", "two", "three"]
-    plain = [train_text(captions, TextTransform(), first) for _ in range(50)]
-    mixed = [train_text(captions, TextTransform(unknown_words=0.0), second) for _ in range(50)]
+    plain = [train_text(captions, TextTransform(), lambda: first) for _ in range(50)]
+    mixed = [train_text(captions, TextTransform(unknown_words=0.0), lambda: second) for _ in range(50)]
     assert plain == mixed and first.random() == second.random()
     assert {*plain} == {*captions}
 
@@ -29,5 +29,5 @@ def test_without_made_up_words_no_random_number_more_is_drawn() -> None:
 def test_made_up_words_differ_each_time() -> None:
     rng = np.random.default_rng(2)
     config = TextTransform(choice="first", unknown_words=0.9)
-    words = {word for _ in range(20) for word in train_text(["red car"], config, rng).split()}
+    words = {word for _ in range(20) for word in train_text(["red car"], config, lambda: rng).split()}
     assert {"red", "car"} <= words and len(words) > 10

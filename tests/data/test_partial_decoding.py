@@ -72,6 +72,17 @@ def test_a_window_is_bit_for_bit_the_crop_of_the_whole(options: dict[str, str], 
         assert np.array_equal(got, expected)
 
 
+@pytest.mark.parametrize("rate_hz", [5000, 11025, 16000, 48000])
+def test_a_window_at_another_rate_is_the_crop_of_the_whole_resampled(rate_hz: int) -> None:
+    content, config = sound(5 * rate_hz, rate_hz=rate_hz), AudioTransform()
+    whole = decode_audio(content, key="k", sample_rate_hz=8000)
+    for seed in range(4):
+        window = random_window(content, config, SPEC, rng=np.random.default_rng(seed))
+        assert window is not None
+        expected = train_audio(whole, config, samples=SPEC.samples, rng=np.random.default_rng(seed))
+        np.testing.assert_allclose(window, expected, atol=1e-5)  # of full scale: a third of a 16-bit level
+
+
 def test_the_whole_is_decoded_where_a_window_would_differ() -> None:
     def window(content: bytes, **fields: float) -> np.ndarray | None:
         return random_window(content, AudioTransform(**fields), SPEC, rng=np.random.default_rng(0))  # type: ignore[arg-type]
@@ -79,7 +90,7 @@ def test_the_whole_is_decoded_where_a_window_would_differ() -> None:
     assert window(sound(9000)) is not None
     for content in (
         sound(1500),
-        sound(9000, rate_hz=16000),
+        sound(3500, rate_hz=16000),
         sound(9000, format="WAV", subtype="FLOAT"),
         sound(9000, format="OGG", subtype="VORBIS"),
         b"<html>",

@@ -31,7 +31,9 @@ def test_open_clip_tokens_are_open_clips_without_the_padding() -> None:
 
     theirs = open_clip.get_tokenizer("ViT-B-32")
     ours = TOKENIZERS.build(TOKENIZERS.get("open_clip").Config())
-    for text in ("a photo of a cat", "", "naïve café, 12:30!", "word " * 200):
+    printable = "".join(chr(code) for code in range(32, 127))
+    hard = ("tom &amp;amp; jerry", "  It's\tOK ", "\N{LEFT DOUBLE QUOTATION MARK}x", "a <start_of_text> b", printable)
+    for text in ("a photo of a cat", "", "naïve café, 12:30!", "word " * 200, *hard):
         ids = ours.encode(text, context_length=77)
         expected = theirs([text])[0]
         assert ids == expected[: len(ids)].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -38,8 +39,15 @@ def captions_of(value: object, *, key: str, max_bytes: int) -> list[str]:
     return captions
 
 
-def train_text(captions: list[str], config: TextTransform, rng: np.random.Generator) -> str:
-    """Choose this epoch's caption."""
+def train_text(captions: list[str], config: TextTransform, make_rng: Callable[[], np.random.Generator]) -> str:
+    """Choose this epoch's caption.
+
+    Args:
+        make_rng: returns the row's generator; where nothing is left to chance, none is made.
+    """
+    if config.unknown_words == 0 and (config.choice == "first" or len(captions) == 1):
+        return captions[0]
+    rng = make_rng()
     caption = _chosen(captions, config, rng)
     return caption if config.unknown_words == 0 else with_unknown_words(caption, config.unknown_words, rng)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from mmcontrast.data.decode import check_rate
+from mmcontrast.data.decode import check_rate, resample
+from mmcontrast.data.decode_soundfile import mono
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.transforms.audio import AudioTransform
 from mmcontrast.errors import SkipSample
 from mmcontrast.specs import AudioSpec
 
+MARGIN_SAMPLES = 1024  # at the lower of both rates, read to either side of a window that is resampled
 SEEKABLE = ("WAV", "FLAC", "AIFF")  # with integer samples: seeking is exact, and no sample can be NaN
 
 
@@ -25,8 +29,9 @@ def random_window(
 ) -> np.ndarray | None:
     """Return the samples that :func:`train_audio` would crop from the whole sound, mono float32 (samples,).
 
-    None where the whole sound is needed: it is not longer than the window, of another rate, compressed with loss,
-    damaged, over a limit, or changed (shift, speed) before it is cropped.
+    Bit for bit at the tower's rate; at another rate up to what the resampling filter hears from further than
+    ``MARGIN_SAMPLES`` away.  None where the whole sound is needed: it is not longer than the window, compressed with
+    loss, damaged, over a limit, or changed (shift, speed) before it is cropped.
     """
     import soundfile
 
@@ -39,12 +44,53 @@ def random_window(
             integers = sound.format in SEEKABLE and sound.subtype.startswith("PCM_")
             total = min(sound.frames, round(limits.audio_seconds * sound.samplerate))
             check_rate("sound", sound.samplerate, sound.channels, limits)
-            if not integers or sound.samplerate != spec.sample_rate_hz or total <= spec.samples:
+            plan = _Window(total=total, from_hz=sound.samplerate, to_hz=spec.sample_rate_hz)
+            if not integers or plan.samples <= spec.samples:
                 return None
-            if config.crop == "random":
-                sound.seek(int(rng.integers(0, total - spec.samples + 1)))
-            wave = sound.read(spec.samples, dtype="float32", always_2d=True).mean(axis=1)
+            start = int(rng.integers(0, plan.samples - spec.samples + 1)) if config.crop == "random" else 0
+            first, last = plan.frames(start, start + spec.samples)
+            sound.seek(first)
+            wave = mono(sound.read(last - first, dtype="float32", always_2d=True))
+            if len(wave) < last - first:
+                return None
+            wave = plan.cut(wave, first, start, spec.samples)
     # Whatever is wrong with it, the decoder of whole sounds says it.
     except (SkipSample, soundfile.LibsndfileError, RuntimeError, ValueError, TypeError, MemoryError):
         return None
     return wave if len(wave) == spec.samples else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Window:
+    """Which frames of a sound give which samples at another rate."""
+
+    total: int  # frames of the sound
+    from_hz: int
+    to_hz: int
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """(frames, samples) of the shortest stretch that is whole at both rates."""
+        divisor = math.gcd(self.from_hz, self.to_hz)
+        return self.from_hz // divisor, self.to_hz // divisor
+
+    @property
+    def samples(self) -> int:
+        """Length of the whole sound at the wanted rate."""
+        return round(self.total * self.to_hz / self.from_hz)
+
+    def frames(self, start: int, end: int) -> tuple[int, int]:
+        """First and last frame to read for these samples; the first lies on a block's border."""
+        if self.from_hz == self.to_hz:
+            return start, end
+        frames, samples = self.blocks
+        margin = math.ceil(MARGIN_SAMPLES * max(1.0, self.from_hz / self.to_hz) / frames)
+        first = max(0, start // samples - margin) * frames
+        return first, min(self.total, (math.ceil(end / samples) + margin) * frames)
+
+    def cut(self, wave: np.ndarray, first: int, start: int, samples: int) -> np.ndarray:
+        """Resample what was read from frame ``first`` on, and cut the window out."""
+        if self.from_hz == self.to_hz:
+            return wave
+        from_sample = start - first // self.blocks[0] * self.blocks[1]
+        return resample(wave, from_hz=self.from_hz, to_hz=self.to_hz)[from_sample : from_sample + samples]
