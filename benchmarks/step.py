@@ -29,6 +29,7 @@ from mmcontrast.steps.plain import Plain
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.towers.open_clip_image import OpenCLIPImage
 from mmcontrast.towers.open_clip_text import OpenCLIPText
+from mmcontrast.tuning.fields import TowerTraining
 from mmcontrast.types import Batch, Column
 
 NAME = "ViT-S-32-alt"
@@ -125,7 +126,8 @@ def our_engine(peer: Any, *, compiled: bool) -> Any:
     width = int(peer.text_projection.shape[1])
     heads = {"image": Identity.Config(), "text": Identity.Config()}
     objective = InfoNCE(InfoNCE.Config(temperature=1 / float(peer.logit_scale.detach().exp())))
-    model = Model(ModelConfig(dim=width, towers=towers, heads=heads), {"main": objective}).train()
+    training = {name: TowerTraining(compile=compiled) for name in towers}
+    model = Model(ModelConfig(dim=width, towers=towers, heads=heads, training=training), {"main": objective}).train()
     state = peer.state_dict()
     towers_of: Any = model.towers
     towers_of["image"].inner.load_state_dict(
@@ -136,7 +138,7 @@ def our_engine(peer: Any, *, compiled: bool) -> Any:
         strict=False,
     )
     optimizer = AdamW(AdamW.Config(lr=5e-4))
-    return ENGINES.build(Local.Config(device="cpu", compile=compiled), model=model, optimizer=optimizer)
+    return ENGINES.build(Local.Config(device="cpu"), model=model, optimizer=optimizer)
 
 
 def gradient_difference(engine: Any, batch: Batch, peer: Any, inputs: tuple[Tensor, Tensor]) -> float:

@@ -18,6 +18,9 @@ from mmcontrast.heads.linear import Linear
 from mmcontrast.objectives.base import Objective, Spaces
 from mmcontrast.specs import InputSpec
 from mmcontrast.towers import TOWERS
+from mmcontrast.tuning.apply import apply_training
+from mmcontrast.tuning.fields import TowerTraining
+from mmcontrast.tuning.freeze import rests
 from mmcontrast.types import Batch, Column, Embedded, Embeddings, Features, Needs, Terms, Tokens, Values, map_values
 
 
@@ -28,6 +31,7 @@ class ModelConfig:
     dim: Count = 256  # width of the shared embedding
     towers: dict[str, Annotated[Any, OneOf(TOWERS)]]  # modality -> tower
     heads: dict[str, Annotated[Any, OneOf(HEADS)]] = {}  # modality -> head; a linear one where none is named
+    training: dict[str, TowerTraining] = {}  # modality -> what of its tower is trained; all of it where none is named
     geometry: Annotated[Any, OneOf(GEOMETRIES)] = Sphere.Config()
     momentum: Fraction = 0.996  # share that the momentum copy keeps of itself at each update (BYOL's start)
 
@@ -37,9 +41,10 @@ class ModelConfig:
                 raise ValueError(
                     f"towers.{modality}: '{tower.registry_name}' encodes {tower.modality}, not {modality}."
                 )
-        for modality in self.heads:
-            if modality not in self.towers:
-                raise ValueError(f"heads.{modality}: there is no tower for {modality}.")
+        for name, of in (("heads", self.heads), ("training", self.training)):
+            for modality in of:
+                if modality not in self.towers:
+                    raise ValueError(f"{name}.{modality}: there is no tower for {modality}.")
 
     def specs(self) -> dict[str, InputSpec]:
         """What each modality's tower asks of the loader."""
@@ -73,6 +78,9 @@ class Model(nn.Module):
                 for name, tower in self.towers.items()
             }
         )
+        for name, fields in config.training.items():
+            apply_training(self.towers[name], self.heads[name], fields, where=f"model.training.{name}")
+        self._resting = {name for name, tower in self.towers.items() if rests(tower)}
         self.geometry = GEOMETRIES.build(config.geometry)
         self.objectives = nn.ModuleDict(objectives or {})
         self._teacher = (teacher,)  # in a tuple, out of the module's tree: no state, no optimizer
@@ -97,6 +105,19 @@ class Model(nn.Module):
             teacher._apply(fn)
         return super()._apply(fn, recurse)
 
+    def train(self, mode: bool = True) -> Model:
+        """Switch modes; a tower of which nothing is trained stays in evaluation mode."""
+        super().train(mode)
+        for name in self._resting:
+            self.towers[name].train(False)
+        return self
+
+    def compile_towers(self) -> None:
+        """Let torch compile the towers that ask for it, at their first call; names of weights stay as they are."""
+        for name, fields in self.config.training.items():
+            if fields.compile:
+                self.towers[name].compile(dynamic=None)
+
     @property
     def needs(self) -> Needs:
         """Everything that the objectives read."""
@@ -112,7 +133,13 @@ class Model(nn.Module):
 
     def encode(self, modality: str, values: Values) -> Tensor:
         """Embed rows of one modality, all of them present: (B, ...) -> (B, D)."""
-        features = self.towers[modality](values)
+        return self._project(modality, self._features(modality, values))
+
+    def _features(self, modality: str, values: Values) -> Features:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and modality not in self._resting):
+            return self.towers[modality](values)
+
+    def _project(self, modality: str, features: Features) -> Tensor:
         return self.geometry.project(self.heads[modality](features.pooled))
 
     def embed(self, batch: Batch) -> Embeddings:
@@ -139,9 +166,8 @@ class Model(nn.Module):
         kept: list[Features] = []
 
         def encode(values: Values) -> Tensor:
-            features = self.towers[column.modality](values)
-            kept.append(features)
-            return self.geometry.project(self.heads[column.modality](features.pooled))
+            kept.append(self._features(column.modality, values))
+            return self._project(column.modality, kept[0])
 
         embedded = _scattered(column, encode)
         (features,) = kept

@@ -19,7 +19,7 @@ from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
 from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_mean
 from mmcontrast.guard import GuardConfig
-from mmcontrast.model import ModelConfig, modality_of
+from mmcontrast.model import Model, ModelConfig, modality_of
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import Spaces
 from mmcontrast.optim import OPTIMIZERS, SCHEDULES
@@ -132,11 +132,32 @@ def check(run: Run) -> list[str]:
     objectives = build_objectives(run)
     check_needs({name: objective.needs() for name, objective in objectives.items()}, run)
     check_objectives(run, objectives)
+    trained = check_training(run.model)
     check_writable(run.out)
     local = run.data.batch_rows // world_size
     lines = [f"{world_size} rank(s) x {local} rows = {run.data.batch_rows:,} rows per update, {run.steps:,} updates"]
     lines += STEPS.get(run.step.registry_name).in_words(run.step, rows=local, world_size=world_size)
-    return [*lines, *mixture_in_words(run)]
+    return [*lines, *trained, *mixture_in_words(run)]
+
+
+def check_training(model: ModelConfig) -> list[str]:
+    """What of each tower is trained, in words; nothing where all of every tower is.
+
+    Raises:
+        ConfigError: a tower cannot be trained as its fields say, or nothing is left to train.
+    """
+    if not model.training:
+        return []
+    with torch.device("meta"):  # shapes without weights
+        built = Model(model)
+    lines = []
+    for name in model.training:
+        sizes = [(each.numel(), each.requires_grad) for each in built.towers[name].parameters()]
+        total, trained = sum(size for size, _ in sizes), sum(size for size, wanted in sizes if wanted)
+        lines.append(f"tower {name}: {trained:,} of {total:,} parameters are trained")
+    if not any(parameter.requires_grad for parameter in built.parameters()):
+        raise ConfigError("model.training: every tower and head is frozen; nothing would be trained.")
+    return lines
 
 
 def mixture_in_words(run: Run) -> list[str]:

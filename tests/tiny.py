@@ -16,6 +16,7 @@ from mmcontrast.towers.log_mel import LogMelConfig
 from mmcontrast.towers.small_audio_cnn import SmallAudioCNN
 from mmcontrast.towers.small_resnet import SmallResNet
 from mmcontrast.towers.text_transformer import TextTransformer
+from mmcontrast.tuning.fields import TowerTraining
 from mmcontrast.types import Batch, Column
 from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES
 
@@ -38,12 +39,12 @@ def teacher(*, dim: int = 6) -> FrozenCopy:
     return FrozenCopy(built.towers, built.heads, built.geometry, dim=dim)
 
 
-def model(objective: str = "infonce", *, seed: int = 0) -> Model:
+def model(objective: str = "infonce", *, seed: int = 0, training: dict[str, TowerTraining] | None = None) -> Model:
     """A model of three tiny towers with one objective, by a key of OBJECTIVE_EXAMPLES, and a teacher if it asks."""
     built = OBJECTIVES.build(OBJECTIVE_EXAMPLES[objective])
     teaches = teacher() if built.needs().teacher else None
     torch.manual_seed(seed)
-    config = ModelConfig(dim=8, towers=TOWERS, momentum=0.5)
+    config = ModelConfig(dim=8, towers=TOWERS, momentum=0.5, training=training or {})
     return Model(config, {"main": built}, teacher=teaches)
 
 

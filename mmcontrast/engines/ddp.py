@@ -59,7 +59,6 @@ class DDP(Replicated):
         device: str = "auto"  # auto: this rank's cuda device when there is one, else cpu
         precision: Precision = "fp32"  # matrix products of the towers; weights, logit_scale and losses stay fp32
         clip_norm: Positive | None = None  # largest gradient norm; null: no clipping
-        compile: bool = False  # torch.compile each tower
         bucket_mb: Positive = 25.0  # MiB of gradients averaged at a time (torch's default)
         timeout_seconds: Positive = 600.0  # longest that a rank waits for the others
 

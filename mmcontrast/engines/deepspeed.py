@@ -52,7 +52,6 @@ class DeepSpeed:
         device: str = "auto"  # auto: this rank's cuda device when there is one, else cpu
         precision: Literal["fp32", "bf16"] = "fp32"  # of the towers' matrix products; all else stays fp32
         clip_norm: Positive | None = None  # largest gradient norm; null: no clipping
-        compile: bool = False  # torch.compile each tower
         bucket_mb: Positive = 200.0  # MiB of gradients averaged, and of weights gathered, at a time
         persist_elements: NonNegativeCount = 100_000  # stage 3: parameters up to this size stay whole on every rank
         timeout_seconds: Positive = 600.0  # longest that a rank waits for the others
@@ -77,9 +76,7 @@ class DeepSpeed:
         self.device = comm.device(config.device)
         self.model = model.to(self.device)
         self.model.autocast = DTYPES[config.precision]
-        if config.compile:
-            for tower in self.model.towers.values():
-                tower.compile(dynamic=None)
+        self.model.compile_towers()
         for parameter in self.model.parameters():
             # DeepSpeed sends weights as bytes, which channels-last strides (even those of a 1 x 1 kernel) forbid.
             parameter.data = torch.empty(parameter.shape, device=self.device).copy_(parameter.data)

@@ -22,7 +22,6 @@ class Local(Replicated):
         device: str = "auto"  # auto: cuda when there is one, else cpu
         precision: Precision = "fp32"  # matrix products of the towers; weights, logit_scale and losses stay fp32
         clip_norm: Positive | None = None  # largest gradient norm; null: no clipping
-        compile: bool = False  # torch.compile each tower
 
     @staticmethod
     def start(config: Any) -> None:

@@ -30,9 +30,7 @@ class Replicated:
         self.device = comm.device(config.device)
         self.model = model.to(self.device)
         self.model.autocast = DTYPES[config.precision]
-        if config.compile:
-            for tower in self.model.towers.values():
-                tower.compile(dynamic=None)
+        self.model.compile_towers()
         self._optimizer: torch.optim.Optimizer = optimizer.build(self.model)
         self._base = [group["lr"] for group in self._optimizer.param_groups]
         self._names = parameter_names(self.model)

@@ -23,7 +23,7 @@ def replace_batch_norm(module: nn.Module, policy: BatchNormPolicy) -> None:
     """
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            module.add_module(name, _GroupNorm(child) if policy == "group" else _FrozenNorm(child))
+            module.add_module(name, GroupNorm(child) if policy == "group" else FrozenNorm(child))
         else:
             replace_batch_norm(child, policy)
 
@@ -39,7 +39,7 @@ class _Replacement(nn.Module):
         self.after = nn.Sequential(*(folded[name] for name in ("drop", "act") if name in folded))
 
 
-class _GroupNorm(_Replacement):
+class GroupNorm(_Replacement):
     """Divides by the statistics of each row's own channel groups."""
 
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
@@ -51,7 +51,7 @@ class _GroupNorm(_Replacement):
         return self.after(group_norm(x, self.groups, self.weight, self.bias, self.eps))
 
 
-class _FrozenNorm(_Replacement):
+class FrozenNorm(_Replacement):
     """Divides by the stored statistics, in training too; the key layout is batch norm's."""
 
     running_mean: Tensor

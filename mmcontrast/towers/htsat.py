@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from mmcontrast.config import Count, NonNegativeCount, Positive, config
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
+from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.log_mel import LogMel, LogMelConfig
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.towers.swin import SwinStage
@@ -78,7 +78,7 @@ class HTSAT(Tower):
         self.bn0 = nn.BatchNorm2d(config.mel.mels)
         self.patch_embed = PatchEmbed(config.patch, config.width)
         grid = config.size // config.patch
-        rates = torch.linspace(0, config.drop_path, sum(config.depths)).tolist()
+        rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist()
         self.layers = nn.ModuleList()
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             self.layers.append(
@@ -106,10 +106,18 @@ class HTSAT(Tower):
         if self.training:
             mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
         x = self.patch_embed(self.fold(mel))
-        for layer in self.layers:
-            x = layer(x)
+        for stage in self.layers:
+            x = stage(x, self.through)
         tokens = self.norm(x)
         return Features(tokens.mean(dim=1), tokens)
+
+    def layout(self) -> Layout:
+        """Norm of the mels and patches; Swin blocks, each stage's last one with the halving; the last norm."""
+        blocks = []
+        for stage, depth in enumerate(self.config.depths):
+            blocks += [[f"layers.{stage}.blocks.{number}"] for number in range(depth)]
+            blocks[-1].append(f"layers.{stage}.downsample")
+        return layout_of(self, embeddings=["bn0", "patch_embed"], blocks=blocks)
 
     def fold(self, mel: Float[Tensor, "B M frames"]) -> Float[Tensor, "B 1 size size"]:
         """Resize in time and stack runs of frames above each other."""

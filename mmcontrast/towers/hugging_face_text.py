@@ -15,7 +15,7 @@ from mmcontrast.specs import TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.hugging_face import HuggingFace
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
+from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.types import Features
 
 Pooling = Literal["cls", "pooler", "mean", "last_token"]
@@ -73,6 +73,24 @@ class HuggingFaceText(Tower):
         out = self.inner(input_ids=(values - 1).clamp_min(0), attention_mask=real.long())
         hidden = out.last_hidden_state
         return Features(self._pool(hidden, real, out), hidden, real)
+
+    def layout(self) -> Layout:
+        """What is registered before the longest list of modules; that list; the rest."""
+        lists = {name: module for name, module in self.inner.named_modules() if isinstance(module, nn.ModuleList)}
+        name = max(lists, key=lambda name: len(lists[name]), default=None)
+        if name is None:
+            return super().layout()
+        names = [each for each, _ in self.inner.named_parameters()]
+        first = next(number for number, each in enumerate(names) if each.startswith(f"{name}."))
+        blocks = [[f"{name}.{number}"] for number in range(len(lists[name]))]
+        return layout_of(self.inner, embeddings=names[:first], blocks=blocks, prefix="inner.")
+
+    def checkpoint_activations(self) -> None:
+        """As transformers does it."""
+        inner: Any = self.inner
+        if not inner.supports_gradient_checkpointing:
+            raise ConfigError(f"checkpointing: transformers does not offer it for '{self.config.folder}'.")
+        inner.gradient_checkpointing_enable({"use_reentrant": False})
 
     def _pool(self, hidden: Float[Tensor, "B T width"], real: Bool[Tensor, "B T"], out: Any) -> Tensor:
         if self.config.pooling == "cls":

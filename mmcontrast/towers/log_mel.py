@@ -47,15 +47,16 @@ class LogMel(nn.Module):
         from torchaudio.functional import melscale_fbanks
 
         self.config = config
-        filters = melscale_fbanks(
-            config.fft_samples // 2 + 1,
-            config.low_hz,
-            config.high_hz,
-            config.mels,
-            config.sample_rate_hz,
-            norm=None if config.norm == "none" else config.norm,
-            mel_scale=config.scale,
-        )
+        with torch.device("cpu"):  # torchaudio looks at the numbers, which a model of shapes alone has not
+            filters = melscale_fbanks(
+                config.fft_samples // 2 + 1,
+                config.low_hz,
+                config.high_hz,
+                config.mels,
+                config.sample_rate_hz,
+                norm=None if config.norm == "none" else config.norm,
+                mel_scale=config.scale,
+            )
         self.register_buffer("filters", filters, persistent=False)  # (F, M)
         self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
 

@@ -14,7 +14,7 @@ from mmcontrast.specs import TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.hashed_words import HashedWords
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
+from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.types import Features
 
 
@@ -67,3 +67,7 @@ class NgramText(Tower):
             total = total + (self.table(rows) * weight).sum(dim=1)
             count = count + weight.sum(dim=1)
         return Features(self.layers(total / count.clamp_min(1)))
+
+    def layout(self) -> Layout:
+        """The table; no blocks; two layers."""
+        return layout_of(self, embeddings=["table"], blocks=())

@@ -13,9 +13,10 @@ from mmcontrast.config import Count, config
 from mmcontrast.errors import ConfigError, did_you_mean
 from mmcontrast.specs import ImageSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
+from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.patch_convolution import replace_patch_convolutions
+from mmcontrast.towers.timm_image import checkpoint_timm, timm_layout
 from mmcontrast.types import Features
 
 
@@ -70,6 +71,41 @@ class OpenCLIPImage(Tower):
         """Encode uint8 pictures."""
         assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
         return Features(self.inner((values - self.mean).div_(self.std)))
+
+    def layout(self) -> Layout:
+        """Patches, class and places; blocks; norm, pooling and projection."""
+        from open_clip.modified_resnet import ModifiedResNet
+        from open_clip.timm_model import TimmModel
+
+        if isinstance(self.inner, TimmModel):
+            trunk = timm_layout(self.inner.trunk, prefix="inner.trunk.")
+            head = [f"inner.head.{name}" for name, _ in self.inner.head.named_parameters()]
+            return Layout(trunk.embeddings, trunk.blocks, [*trunk.final, *head])
+        if isinstance(self.inner, ModifiedResNet):
+            stem = [f"{kind}{number}" for number in (1, 2, 3) for kind in ("conv", "bn")]
+            stages = [(f"layer{stage}", getattr(self.inner, f"layer{stage}")) for stage in (1, 2, 3, 4)]
+            blocks = [[f"{name}.{number}"] for name, stage in stages for number in range(len(stage))]
+            return layout_of(self.inner, embeddings=stem, blocks=blocks, prefix="inner.")
+        start = ["conv1", "class_embedding", "positional_embedding", "ln_pre"]
+        return layout_of(self.inner, embeddings=start, blocks=resblocks(self.inner), prefix="inner.")
+
+    def checkpoint_activations(self) -> None:
+        """As open_clip or timm does it."""
+        from open_clip.modified_resnet import ModifiedResNet
+        from open_clip.timm_model import TimmModel
+
+        if isinstance(self.inner, TimmModel):
+            checkpoint_timm(self.inner.trunk, self.config.name)
+        elif isinstance(self.inner, ModifiedResNet):
+            raise ConfigError(f"checkpointing: open_clip does not offer it for '{self.config.name}', a ResNet.")
+        else:
+            inner: Any = self.inner
+            inner.set_grad_checkpointing(True)
+
+
+def resblocks(module: Any) -> list[list[str]]:
+    """Names of the transformer blocks of one of open_clip's towers."""
+    return [[f"transformer.resblocks.{number}"] for number in range(len(module.transformer.resblocks))]
 
 
 def open_clip_config(name: str) -> dict[str, Any]:

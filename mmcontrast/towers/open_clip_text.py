@@ -13,8 +13,8 @@ from mmcontrast.specs import TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.open_clip import OpenCLIP
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
-from mmcontrast.towers.open_clip_image import open_clip_config
+from mmcontrast.towers.base import Layout, Tower, layout_of
+from mmcontrast.towers.open_clip_image import open_clip_config, resblocks
 from mmcontrast.types import Features
 
 
@@ -75,3 +75,13 @@ class OpenCLIPText(Tower):
             pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
         # Id 0 is CLIP's "!" as well as the padding: places tell real tokens, ids do not.
         return Features(pooled, x, torch.arange(tokens, device=x.device) <= last[:, None])
+
+    def layout(self) -> Layout:
+        """Words and places; blocks; norm and projection."""
+        start = ["token_embedding", "positional_embedding"]
+        return layout_of(self.inner, embeddings=start, blocks=resblocks(self.inner), prefix="inner.")
+
+    def checkpoint_activations(self) -> None:
+        """As open_clip does it."""
+        inner: Any = self.inner
+        inner.set_grad_checkpointing(True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmcontrast.config import Count, NonNegativeCount, Positive, config
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
+from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.log_mel import LogMel, LogMelConfig
 from mmcontrast.towers.small_resnet import Block
 from mmcontrast.types import Features
@@ -88,10 +88,16 @@ class SmallAudioCNN(Tower):
         if self.training:
             mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
         picture = mel[:, None].contiguous(memory_format=torch.channels_last)
-        cells = self.stages(self.stem(picture))  # (B, C, M', frames')
+        cells = self.through(self.stages, self.stem(picture))  # (B, C, M', frames')
         tokens = self.norm(self.step(cells.flatten(1, 2).transpose(1, 2)))  # (B, frames', width)
         pooled = tokens.mean(dim=1) if self.pool is None else self.pool(tokens)
         return Features(pooled, tokens)
+
+    def layout(self) -> Layout:
+        """The stem; residual blocks; time steps and their pooling."""
+        return layout_of(
+            self, embeddings=["stem"], blocks=[[f"stages.{number}"] for number in range(len(self.stages))]
+        )
 
 
 class QueryPool(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmcontrast.config import Count, config
 from mmcontrast.specs import ImageSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
+from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.types import Features
 
 
@@ -71,9 +71,15 @@ class SmallResNet(Tower):
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
         pixels = values.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
-        cells = self.stages(self.stem(pixels))
+        cells = self.through(self.stages, self.stem(pixels))
         tokens = cells.flatten(2).transpose(1, 2)  # (B, H * W, width)
         return Features(self.dropout(self.pool(cells).flatten(1)), tokens)
+
+    def layout(self) -> Layout:
+        """The stem; residual blocks."""
+        return layout_of(
+            self, embeddings=["stem"], blocks=[[f"stages.{number}"] for number in range(len(self.stages))]
+        )
 
 
 class StandardizedConv2d(nn.Conv2d):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,10 +36,9 @@ class SwinStage(nn.Module):
         )
         self.downsample = PatchMerging(width, grid=grid) if downsample else None
 
-    def forward(self, x: Float[Tensor, "B T width"]) -> Tensor:
-        """Run the stage."""
-        for block in self.blocks:
-            x = block(x)
+    def forward(self, x: Float[Tensor, "B T width"], through: Callable[[nn.ModuleList, Tensor], Tensor]) -> Tensor:
+        """Run the stage; ``through`` runs a tensor through blocks."""
+        x = through(self.blocks, x)
         return x if self.downsample is None else self.downsample(x)
 
 

@@ -15,7 +15,7 @@ from mmcontrast.specs import TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.hashed_words import HashedWords
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
+from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.types import Features
 
 
@@ -99,12 +99,15 @@ class TextTransformer(Tower):
         """Encode ids; 0 is padding."""
         real = values != 0
         x = self.embed(values) + self.positions[: values.shape[1]]
-        for layer in self.layers:
-            x = layer(x, real)
-        x = self.norm(x)
+        x = self.norm(self.through(self.layers, x, real))
         weight = real[:, :, None].to(x.dtype)
         pooled = (x * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         return Features(pooled, x, real)
+
+    def layout(self) -> Layout:
+        """Words and places; layers; the last norm."""
+        blocks = [[f"layers.{number}"] for number in range(len(self.layers))]
+        return layout_of(self, embeddings=["embed", "positions"], blocks=blocks)
 
 
 class Layer(nn.Module):

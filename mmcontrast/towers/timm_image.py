@@ -14,7 +14,7 @@ from mmcontrast.config import Count, config
 from mmcontrast.errors import CheckpointError, ConfigError, did_you_mean
 from mmcontrast.specs import ImageSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
+from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.patch_convolution import replace_patch_convolutions
 from mmcontrast.types import Features
@@ -62,6 +62,14 @@ class TimmImage(Tower):
         assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
         return Features(self.inner((values - self.mean).div_(self.std)))
 
+    def layout(self) -> Layout:
+        """As timm groups the model."""
+        return timm_layout(self.inner, prefix="inner.")
+
+    def checkpoint_activations(self) -> None:
+        """As timm does it."""
+        checkpoint_timm(self.inner, self.config.name)
+
 
 def create_timm(name: str, *, size: int | None = None, **options: Any) -> nn.Module:
     """Create a timm model without a classifier and without weights, at a picture size where it takes one.
@@ -83,6 +91,38 @@ def create_timm(name: str, *, size: int | None = None, **options: Any) -> nn.Mod
             return timm.create_model(name, pretrained=False, num_classes=0, **options)
     except (AssertionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"timm cannot build '{name}' at size {size}: {error}") from error
+
+
+def timm_layout(module: nn.Module, *, prefix: str) -> Layout:
+    """Stem, blocks and the rest of a timm model; all is final in a model that timm does not group."""
+    from timm.models import group_parameters
+
+    matcher: Any = getattr(module, "group_matcher", None)
+    if matcher is None:
+        return layout_of(module, embeddings=(), blocks=(), prefix=prefix)
+    first, *others = [names for _, names in sorted(group_parameters(module, matcher(coarse=False)).items())]
+    # timm counts the last norm to the last block.  Blocks are numbered; what follows them is not.
+    numbered = [[name for name in names if any(part.isdigit() for part in name.split("."))] for names in others]
+    blocks = [names for names in numbered if names]
+    known = {name for names in (first, *blocks) for name in names}
+    final = [name for names in others for name in names if name not in known]
+    return Layout(
+        [f"{prefix}{name}" for name in first],
+        [[f"{prefix}{name}" for name in names] for names in blocks],
+        [f"{prefix}{name}" for name in final],
+    )
+
+
+def checkpoint_timm(module: Any, name: str) -> None:
+    """Switch on timm's own checkpointing.
+
+    Raises:
+        ConfigError: timm does not offer it for this model.
+    """
+    try:
+        module.set_grad_checkpointing(True)
+    except (AssertionError, AttributeError) as error:
+        raise ConfigError(f"checkpointing: timm does not offer it for '{name}'.") from error
 
 
 def load_weights(module: nn.Module, path: Path | None) -> None:

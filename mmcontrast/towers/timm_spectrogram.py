@@ -13,11 +13,11 @@ from torch.nn.functional import interpolate
 from mmcontrast.config import Count, NonNegativeCount, Positive, config
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Tower
+from mmcontrast.towers.base import Layout, Tower
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.log_mel import LogMel, LogMelConfig
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
-from mmcontrast.towers.timm_image import create_timm
+from mmcontrast.towers.timm_image import checkpoint_timm, create_timm, timm_layout
 from mmcontrast.types import Features
 
 
@@ -59,3 +59,11 @@ class TimmSpectrogram(Tower):
             mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
         size = (self.config.size, self.config.size)
         return Features(self.inner(interpolate(mel[:, None], size=size, mode="bilinear", align_corners=False)))
+
+    def layout(self) -> Layout:
+        """As timm groups the model."""
+        return timm_layout(self.inner, prefix="inner.")
+
+    def checkpoint_activations(self) -> None:
+        """As timm does it."""
+        checkpoint_timm(self.inner, self.config.name)

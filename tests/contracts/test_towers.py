@@ -81,3 +81,10 @@ def test_padding_on_the_right_changes_no_text(config: Any) -> None:
     with torch.no_grad():
         torch.testing.assert_close(tower(padded).pooled, tower(values).pooled, atol=1e-5, rtol=1e-4)
         assert torch.isfinite(tower(torch.zeros(1, 1, dtype=torch.int64)).pooled).all()
+
+
+@pytest.mark.parametrize("config", NAMES, indirect=True)
+def test_shapes_need_no_weights(config: Any) -> None:
+    with torch.device("meta"):
+        shapes = {name: parameter.shape for name, parameter in build(config).named_parameters()}
+    assert shapes == {name: parameter.shape for name, parameter in build(config).named_parameters()}
