@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -90,6 +90,41 @@ class Report:
     gallery: list[Example] = field(default_factory=list)
     scatter: list[dict[str, Any]] = field(default_factory=list)  # points in two dimensions
     per_item: list[PerItem] = field(default_factory=list)
+
+
+class Evaluator:
+    """Base of evaluators: keeps the config, says what the model must encode, and heads the report.
+
+    A new one has a ``Config`` with ``title``, and ``metric_names`` and ``run``; those that read other modalities than
+    ``config.modality`` say so.
+    """
+
+    also_reads: ClassVar[tuple[str, ...]] = ()  # modalities besides the config's
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @classmethod
+    def modalities(cls, config: Any) -> tuple[str, ...]:
+        """What the model must be able to encode."""
+        return (config.modality, *cls.also_reads)
+
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
+        """Metrics that a report may hold."""
+        raise NotImplementedError
+
+    def report(self, *, metrics: dict[str, Metric], num_rows: int, primary: str = "", **fields: Any) -> Report:
+        """Report under this evaluator's name and title; the first metric is the primary one unless said otherwise."""
+        return Report(
+            evaluator=self.config.registry_name,
+            title=self.config.title,
+            modalities=self.modalities(self.config),
+            metrics=metrics,
+            primary=primary or next(iter(metrics)),
+            num_rows=num_rows,
+            **fields,
+        )
 
 
 def proportion(

@@ -10,14 +10,14 @@ from torch import Tensor
 from mmcontrast.config import Count, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import Metric, Report, mean_of
+from mmcontrast.evaluate.base import Evaluator, Metric, Report, mean_of
 from mmcontrast.evaluate.bench import Bench
 from mmcontrast.evaluate.classifier import class_points
 from mmcontrast.evaluate.learners.logistic import Linear, fit_logistic
 from mmcontrast.evaluate.learners.near_zero_shot import fit_near_zero_shot
 from mmcontrast.evaluate.learners.pair_tuned import fit_pair_tuned
 from mmcontrast.evaluate.names import PromptSet
-from mmcontrast.evaluate.supervised import Fold, cluster_ids, folds_of, label_ids, majority
+from mmcontrast.evaluate.supervised import Fold, cluster_ids, folds_of, label_ids, majority, unused
 
 RADII = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -25,7 +25,7 @@ HELD_SHOTS = 4  # rows a class, at most, that choose radius or strength
 
 
 @EVALUATORS.register("few_shot")
-class FewShot:
+class FewShot(Evaluator):
     """Top-1 accuracy after k rows a class, for three heads on frozen embeddings.
 
     ``logistic`` is a plain probe; ``near_zero_shot`` starts at the prompts' embeddings and may not leave a ball around
@@ -54,16 +54,13 @@ class FewShot:
         draws: Count = 3
         title: str = ""  # heading in reports
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    @staticmethod
-    def modalities(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def modalities(cls, config: Any) -> tuple[str, ...]:
         """What the model must be able to encode."""
         return (config.modality, "text") if "near_zero_shot" in config.heads else (config.modality,)
 
-    @staticmethod
-    def metric_names(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
         return tuple(f"{head} {k}-shot" for head in config.heads for k in config.shots)
 
@@ -90,14 +87,10 @@ class FewShot:
                     right += (learned.scores(fold.judged.z["trained"][fold.test]).argmax(dim=1) == truth).double()
                 found = mean_of(right / config.draws, clusters=clusters, controls=controls)
                 metrics[f"{head} {k}-shot"] = Metric(**{**found.__dict__, "chance": 1 / len(classes)})
-        return Report(
-            evaluator="few_shot",
-            title=config.title,
-            modalities=self.modalities(config),
+        return self.report(
             metrics=metrics,
-            primary=next(iter(metrics)),
             num_rows=len(truth),
-            missing=list(dict.fromkeys([*fold.judged.rows.missing, *fold.known.rows.missing])),
+            missing=unused([fold]),
             facts={"classes": len(classes), "draws": config.draws, "fewest_shots_of_a_class": fewest},
         )
 

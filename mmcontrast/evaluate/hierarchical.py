@@ -10,7 +10,7 @@ from torch import Tensor
 from mmcontrast.config import config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import Metric, PerItem, Report, constant_like, mean_of, proportion
+from mmcontrast.evaluate.base import Evaluator, Metric, PerItem, Report, constant_like, mean_of, proportion
 from mmcontrast.evaluate.bench import Bench
 from mmcontrast.evaluate.classifier import chosen_prompts, class_points
 from mmcontrast.evaluate.metrics.classification import label_ranks, majority_share
@@ -19,7 +19,7 @@ from mmcontrast.evaluate.zero_shot import best_of_group
 
 
 @EVALUATORS.register("hierarchical")
-class Hierarchical:
+class Hierarchical(Evaluator):
     """Top-1 accuracy at every level, a class scoring as its best leaf, and the mean number of levels to a shared one.
 
     ``distance`` is 0 where the leaf is right, 1 where only its parent is, and the number of levels where nothing is.
@@ -27,6 +27,8 @@ class Hierarchical:
 
     Source: the height of the lowest common ancestor, as in Bertinetto et al. 2020, arXiv:1912.09393, section 4.
     """
+
+    also_reads = ("text",)
 
     @config
     class Config:
@@ -45,16 +47,8 @@ class Hierarchical:
             if len(self.levels) < 2:
                 raise ValueError("levels: a hierarchy has two or more; zero_shot is for one.")
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    @staticmethod
-    def modalities(config: Any) -> tuple[str, ...]:
-        """What the model must be able to encode."""
-        return (config.modality, "text")
-
-    @staticmethod
-    def metric_names(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
         return (*(f"top1 {level}" for level in config.levels), "distance")
 
@@ -95,10 +89,7 @@ class Hierarchical:
         metric = mean_of(distance, clusters=clusters, controls={who: float(_distance(each).mean())
                                                                for who, each in controls.items()})  # fmt: skip
         metrics["distance"] = Metric(**{**metric.__dict__, "unit": "number"})
-        return Report(
-            evaluator="hierarchical",
-            title=config.title,
-            modalities=self.modalities(config),
+        return self.report(
             metrics=metrics,
             primary=f"top1 {config.levels[0]}",
             num_rows=len(rows.items),

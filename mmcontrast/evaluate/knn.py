@@ -8,14 +8,14 @@ import torch
 
 from mmcontrast.config import Count, config
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import PerItem, Report
+from mmcontrast.evaluate.base import Evaluator, Report
 from mmcontrast.evaluate.bench import Bench
 from mmcontrast.evaluate.learners.neighbours import neighbour_votes
-from mmcontrast.evaluate.supervised import folds_of, label_ids, majority, over_folds
+from mmcontrast.evaluate.supervised import folds_of, label_ids, majority, over_folds, per_row, unused
 
 
 @EVALUATORS.register("knn")
-class NearestNeighbours:
+class NearestNeighbours(Evaluator):
     """Top-1 accuracy of weighted votes of the k nearest rows of another source, or of the other folds.
 
     Nothing is trained, so it says how classes lie, not what a classifier could dig out.
@@ -39,16 +39,8 @@ class NearestNeighbours:
         neighbours: tuple[Count, ...] = (1, 20)
         title: str = ""  # heading in reports
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    @staticmethod
-    def modalities(config: Any) -> tuple[str, ...]:
-        """What the model must be able to encode."""
-        return (config.modality,)
-
-    @staticmethod
-    def metric_names(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
         return tuple(f"top1, k = {k}" for k in config.neighbours)
 
@@ -80,22 +72,11 @@ class NearestNeighbours:
             metrics[name] = over_folds(
                 hits["trained"], folds, chance=1 / len(classes), controls=controls | {"constant": constant}
             )
-            values[name] = torch.cat(hits["trained"]).tolist()
-        judged, order = folds[0].judged, [int(row) for fold in folds for row in fold.test]
-        return Report(
-            evaluator="knn",
-            title=self.config.title,
-            modalities=self.modalities(self.config),
+            values[name] = torch.cat(hits["trained"])
+        return self.report(
             metrics=metrics,
-            primary=next(iter(metrics)),
-            num_rows=len(order),
-            missing=list(dict.fromkeys([*judged.rows.missing, *folds[0].known.rows.missing])),
+            num_rows=sum(len(fold.test) for fold in folds),
+            missing=unused(folds),
             facts={"classes": len(classes)},
-            per_item=[
-                PerItem(
-                    keys=[judged.rows.items[row].key for row in order],
-                    values=values,
-                    clusters=[judged.clusters[row] for row in order],
-                )
-            ],
+            per_item=per_row(folds, values),
         )

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from mmcontrast.config import config
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import PerItem, Report
+from mmcontrast.evaluate.base import Evaluator, Report
 from mmcontrast.evaluate.bench import Bench
 from mmcontrast.evaluate.learners.logistic import fit_logistic, sweep
 from mmcontrast.evaluate.metrics.classification import per_class
-from mmcontrast.evaluate.supervised import Fold, folds_of, label_ids, majority, over_folds
+from mmcontrast.evaluate.supervised import Fold, folds_of, label_ids, majority, over_folds, per_row, unused
 
 
 @EVALUATORS.register("linear_probe")
-class LinearProbe:
+class LinearProbe(Evaluator):
     """Top-1 accuracy of a linear classifier learned on the embeddings of other rows, over official folds where given.
 
     On texts this is a text probe: what a linear read-out finds in the text tower.  The probe sees embeddings of the
@@ -42,16 +42,8 @@ class LinearProbe:
         train_where: dict[str, str] = {}  # the same for train_source
         title: str = ""  # heading in reports
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    @staticmethod
-    def modalities(config: Any) -> tuple[str, ...]:
-        """What the model must be able to encode."""
-        return (config.modality,)
-
-    @staticmethod
-    def metric_names(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
         return ("top1",)
 
@@ -67,16 +59,10 @@ class LinearProbe:
         controls = {who: _mean(each) for who, each in hits.items() if who != "trained"}
         controls["majority"] = controls["constant"] = majority(folds, classes)
         metric = over_folds(hits["trained"], folds, chance=1 / len(classes), controls=controls)
-        judged = folds[0].judged
-        order = [int(row) for fold in folds for row in fold.test]
-        return Report(
-            evaluator="linear_probe",
-            title=self.config.title,
-            modalities=self.modalities(self.config),
+        return self.report(
             metrics={"top1": metric},
-            primary="top1",
-            num_rows=len(order),
-            missing=list(dict.fromkeys([*judged.rows.missing, *folds[0].known.rows.missing])),
+            num_rows=len(torch.cat(truth)),
+            missing=unused(folds),
             facts={
                 "classes": len(classes),
                 "training_rows": sum(len(fold.train) + len(fold.held) for fold in folds) / len(folds),
@@ -85,13 +71,7 @@ class LinearProbe:
                 "folds": {fold.name: float(each.mean()) for fold, each in zip(folds, hits["trained"], strict=True)},
             },
             classes=per_class(classes, torch.cat(truth), torch.cat([each for each, _ in found["trained"]])),
-            per_item=[
-                PerItem(
-                    keys=[judged.rows.items[row].key for row in order],
-                    values={"top1": torch.cat(hits["trained"]).tolist()},
-                    clusters=[judged.clusters[row] for row in order],
-                )
-            ],
+            per_item=per_row(folds, {"top1": torch.cat(hits["trained"])}),
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmcontrast.config import config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import Metric, Report
+from mmcontrast.evaluate.base import Evaluator, Metric, Report
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.metrics.health import alignment, gap, uniformity
 
@@ -20,7 +20,7 @@ POINTS = 150  # rows drawn in the report
 
 
 @EVALUATORS.register("modality_gap")
-class ModalityGap:
+class ModalityGap(Evaluator):
     """Distance between the means of two modalities' embeddings, with alignment and uniformity.
 
     Distances are those of the coordinates, so numbers of different geometries do not compare.  A gap is neither good
@@ -44,16 +44,13 @@ class ModalityGap:
             if len(set(self.modalities)) < 2:
                 raise ValueError("modalities: a gap needs two.")
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    @staticmethod
-    def modalities(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def modalities(cls, config: Any) -> tuple[str, ...]:
         """What the model must be able to encode."""
         return tuple(config.modalities)
 
-    @staticmethod
-    def metric_names(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
         return tuple(f"gap {a}-{b}" for a, b in combinations(config.modalities, 2))
 
@@ -75,10 +72,7 @@ class ModalityGap:
             if len(captions) != len(kept):
                 raise ConfigError(f"'{config.source}' has rows without a field '{config.caption_field}'.")
             z["text"] = bench.texts(captions)
-        return Report(
-            evaluator="modality_gap",
-            title=config.title,
-            modalities=tuple(config.modalities),
+        return self.report(
             metrics={
                 f"gap {a}-{b}": Metric(
                     value=gap(z[a]["trained"], z[b]["trained"]),

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmcontrast.config import config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import Metric, Report, constant_like
+from mmcontrast.evaluate.base import Evaluator, Metric, Report, constant_like
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import by_length
 from mmcontrast.evaluate.classifier import chosen_prompts, class_points
@@ -22,11 +22,13 @@ DRAWS = 200  # of the bootstrap over rows
 
 
 @EVALUATORS.register("multi_label")
-class MultiLabel:
+class MultiLabel(Evaluator):
     """Mean over classes of average precision, rows ranked by their similarity to the class's prompts.
 
     Classes that no row has are left out of the mean and counted.  The field ``label`` of a row is a list.
     """
+
+    also_reads = ("text",)
 
     @config
     class Config:
@@ -40,16 +42,8 @@ class MultiLabel:
         where: dict[str, str] = {}  # keep rows whose field has this value
         title: str = ""  # heading in reports
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    @staticmethod
-    def modalities(config: Any) -> tuple[str, ...]:
-        """What the model must be able to encode."""
-        return (config.modality, "text")
-
-    @staticmethod
-    def metric_names(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
         return ("mAP",)
 
@@ -75,10 +69,7 @@ class MultiLabel:
         }
         low, high = _interval(scores, labels)
         positive = found.positives > 0
-        return Report(
-            evaluator="multi_label",
-            title=config.title,
-            modalities=self.modalities(config),
+        return self.report(
             metrics={
                 "mAP": Metric(
                     value=found.macro,

@@ -12,6 +12,7 @@ from mmcontrast.config import config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import (
+    Evaluator,
     Example,
     Metric,
     PerItem,
@@ -30,7 +31,7 @@ GALLERY_PAIRS = 4
 
 
 @EVALUATORS.register("order")
-class Order:
+class Order(Evaluator):
     """Text, audio and group score of pairs (a then b, b then a), strictly: a tie is wrong.
 
     For clips c0, c1 and captions t0, t1: text is right when each clip prefers its own caption, audio when each
@@ -49,16 +50,13 @@ class Order:
         where: dict[str, str] = {}  # keep rows whose JSON field has this value
         title: str = ""  # heading in reports
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    @staticmethod
-    def modalities(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def modalities(cls, config: Any) -> tuple[str, ...]:
         """What the model must be able to encode."""
         return ("audio", "text")
 
-    @staticmethod
-    def metric_names(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
         return tuple(CHANCE)
 
@@ -93,10 +91,7 @@ class Order:
             for name, hits in found.items()
         }
         pairs = [rows.field(config.pair)[int(first)] for first in index[:, 0]]
-        return Report(
-            evaluator="order",
-            title=config.title,
-            modalities=("audio", "text"),
+        return self.report(
             metrics=metrics,
             primary="group",
             num_rows=index.numel(),

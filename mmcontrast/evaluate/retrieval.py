@@ -11,6 +11,7 @@ from mmcontrast.config import Count, NonNegativeCount, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import (
+    Evaluator,
     Example,
     Metric,
     PerItem,
@@ -31,7 +32,7 @@ ANSWERS = 5  # shown to each example
 
 
 @EVALUATORS.register("retrieval")
-class Retrieval:
+class Retrieval(Evaluator):
     """Any-hit recall at k and mean average precision at 10, from one modality to another.
 
     A target is right when its value of the JSON field ``match`` equals the query's: every row of the same thing, say.
@@ -63,16 +64,13 @@ class Retrieval:
             if self.query == self.target:
                 raise ValueError("query and target must be two modalities.")
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    @staticmethod
-    def modalities(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def modalities(cls, config: Any) -> tuple[str, ...]:
         """What the model must be able to encode."""
         return (config.query, config.target)
 
-    @staticmethod
-    def metric_names(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
         return (*(f"R@{k}" for k in config.recall), f"mAP@{DEPTH}")
 
@@ -106,10 +104,7 @@ class Retrieval:
         )
         precision = best.average_precision()
         values = {f"R@{k}": ranks.hits(k).tolist() for k in config.recall} | {f"mAP@{DEPTH}": precision.tolist()}
-        return Report(
-            evaluator="retrieval",
-            title=config.title,
-            modalities=self.modalities(config),
+        return self.report(
             metrics=self._metrics(ranks, controls, query_ids)
             | {f"mAP@{DEPTH}": mean_of(precision, clusters=query_ids, controls={})},
             primary=f"R@{config.recall[0]}",

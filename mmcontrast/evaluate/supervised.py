@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmcontrast.data.source import stable_hash
 from mmcontrast.errors import ConfigError
-from mmcontrast.evaluate.base import Metric, mean_of, proportion
+from mmcontrast.evaluate.base import Metric, PerItem, mean_of, proportion
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.classifier import classes_of
 
@@ -124,3 +124,24 @@ def majority(folds: list[Fold], classes: list[str]) -> float:
         truth = label_ids(classes, fold.judged.names)[fold.test]
         shares.append(float((truth == common).double().mean()))
     return sum(shares) / len(shares)
+
+
+def unused(folds: list[Fold]) -> list[str]:
+    """Rows that did not decode, judged or learned from."""
+    return list(dict.fromkeys([*folds[0].judged.rows.missing, *folds[0].known.rows.missing]))
+
+
+def per_row(folds: list[Fold], values: dict[str, Tensor]) -> list[PerItem]:
+    """Results of the judged rows in the order of the folds.
+
+    Args:
+        values: metric -> (N,) one number a judged row.
+    """
+    judged, order = folds[0].judged, [int(row) for fold in folds for row in fold.test]
+    return [
+        PerItem(
+            keys=[judged.rows.items[row].key for row in order],
+            values={name: each.tolist() for name, each in values.items()},
+            clusters=[judged.clusters[row] for row in order],
+        )
+    ]

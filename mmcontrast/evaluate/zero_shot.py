@@ -13,6 +13,7 @@ from mmcontrast.config import Count, NonNegativeCount, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import (
+    Evaluator,
     Example,
     Metric,
     PerItem,
@@ -43,7 +44,7 @@ CONFUSED = 12  # most frequent mistakes kept
 
 
 @EVALUATORS.register("zero_shot")
-class ZeroShot:
+class ZeroShot(Evaluator):
     """Top-k accuracy over all classes of a source, one class a row.
 
     Prompts are embedded, and averaged on the geometry for each class.  With ``group`` the classes are scored one by
@@ -55,6 +56,8 @@ class ZeroShot:
 
     Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4.
     """
+
+    also_reads = ("text",)
 
     @config
     class Config:
@@ -82,16 +85,8 @@ class ZeroShot:
             except ConfigError as error:
                 raise ValueError(str(error)) from error
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    @staticmethod
-    def modalities(config: Any) -> tuple[str, ...]:
-        """What the model must be able to encode."""
-        return (config.modality, "text")
-
-    @staticmethod
-    def metric_names(config: Any) -> tuple[str, ...]:
+    @classmethod
+    def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
         return (*(f"top{k}" for k in config.top), "mean_recall")
 
@@ -117,10 +112,7 @@ class ZeroShot:
             similarity=task.similarity["trained"],
         )
         predicted, metrics = best.positions[:, 0], task.metrics(ranks, controls)
-        return Report(
-            evaluator="zero_shot",
-            title=config.title,
-            modalities=self.modalities(config),
+        return self.report(
             metrics=metrics | task.mean_recall(predicted),
             primary=f"top{config.top[0]}",
             num_rows=len(task.ids),
