@@ -90,6 +90,7 @@ class Model(nn.Module):
             config.dim,
             {name: tower.width for name, tower in towers.items()},
             teacher_dim=None if teacher is None else teacher.dim,
+            curvature=self.geometry.curvature if self.geometry.curved else None,
         )
         for objective in self.objectives.values():
             assert isinstance(objective, Objective)

@@ -18,6 +18,7 @@ from mmcontrast.data.source import check_source
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
 from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_mean
+from mmcontrast.geometry import GEOMETRIES
 from mmcontrast.guard import GuardConfig
 from mmcontrast.model import Model, ModelConfig, modality_of
 from mmcontrast.objectives import OBJECTIVES
@@ -272,7 +273,13 @@ def check_objectives(run: Run, objectives: Mapping[str, Any]) -> None:
     if problems:
         raise ConfigError("\n".join(problems))
     widths: defaultdict[str, int] = defaultdict(lambda: 8)  # of towers, which are not built: no check depends on them
-    spaces = Spaces(run.model.dim, widths, teacher_dim=None if teacher is None else teacher.dim)
+    geometry = GEOMETRIES.build(run.model.geometry)
+    spaces = Spaces(
+        run.model.dim,
+        widths,
+        teacher_dim=None if teacher is None else teacher.dim,
+        curvature=geometry.curvature if geometry.curved else None,
+    )
     for objective in objectives.values():
         with torch.device("meta"):
             objective.attach(spaces)

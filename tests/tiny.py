@@ -9,6 +9,7 @@ import torch
 from mmcontrast.copies import FrozenCopy
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
+from mmcontrast.geometry.sphere import Sphere
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.optim.adamw import AdamW
@@ -18,7 +19,7 @@ from mmcontrast.towers.small_resnet import SmallResNet
 from mmcontrast.towers.text_transformer import TextTransformer
 from mmcontrast.tuning.fields import TowerTraining
 from mmcontrast.types import Batch, Column
-from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES
+from tests.contracts.objective_examples import CURVED, OBJECTIVE_EXAMPLES
 
 MEL = LogMelConfig(sample_rate_hz=8000, fft_samples=256, window_samples=256, hop_samples=128, mels=16, high_hz=4000.0)
 TOWERS = {
@@ -44,7 +45,8 @@ def model(objective: str = "infonce", *, seed: int = 0, training: dict[str, Towe
     built = OBJECTIVES.build(OBJECTIVE_EXAMPLES[objective])
     teaches = teacher() if built.needs().teacher else None
     torch.manual_seed(seed)
-    config = ModelConfig(dim=8, towers=TOWERS, momentum=0.5, training=training or {})
+    geometry = CURVED.get(objective, Sphere.Config())
+    config = ModelConfig(dim=8, towers=TOWERS, momentum=0.5, geometry=geometry, training=training or {})
     return Model(config, {"main": built}, teacher=teaches)
 
 

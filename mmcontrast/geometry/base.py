@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,12 +11,18 @@ from torch import Tensor, nn
 class Geometry(nn.Module):
     """Maps head outputs onto a space, and compares points of that space."""
 
+    curved: ClassVar[bool] = False  # hyperbolic, with a curvature
+
     class Config:
         """Fields of the geometry; each subclass has its own."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+
+    def curvature(self) -> Float[Tensor, 1]:
+        """Minus the curvature of a ``curved`` space."""
+        raise NotImplementedError
 
     def project(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Map free vectors onto the space."""

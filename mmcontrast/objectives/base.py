@@ -6,7 +6,7 @@ Letters: B rows on this rank, G rows on all ranks, K keys.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ class Spaces:
     dim: int  # width of the shared embedding
     widths: Mapping[str, int]  # modality -> width of its tower's pooled features and tokens
     teacher_dim: int | None = None  # width of the teacher's embedding; None without a teacher
+    curvature: Callable[[], Tensor] | None = None  # the geometry's, of shape (1,); None where space is flat
 
 
 class Objective(nn.Module):

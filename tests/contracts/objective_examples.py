@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmcontrast.geometry.lorentz import Lorentz
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.tiles.tiling import TilesConfig
 
@@ -40,6 +41,7 @@ OBJECTIVE_EXAMPLES: dict[str, Any] = {
     "decoupled:weighted": _of("decoupled", positives="mises_fisher", within=True),
     "diht": _of("diht", alpha=0.9, beta=0.5, group="group"),
     "dino": _of("dino", crops=("image.mined",), prototypes=6),
+    "entailment": _of("entailment", group="group"),
     "energy_hinge": _of("energy_hinge", group="group"),
     "feature_distillation": _of("feature_distillation"),
     "focal": _of("focal", group="group"),
@@ -74,6 +76,9 @@ OBJECTIVE_EXAMPLES: dict[str, Any] = {
     "von_neumann_entropy": _of("von_neumann_entropy"),
     "whitening": _of("whitening", groups=2),
 }
+
+# Geometry of the examples that need another one than the sphere.
+CURVED: dict[str, Any] = {"entailment": Lorentz.Config()}
 
 
 def registered_name(example: str) -> str:
