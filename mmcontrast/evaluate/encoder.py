@@ -115,11 +115,11 @@ def load_encoder(location: Path, *, device: str = "cpu", weights: checkpoint.Wei
             f"the weights of '{path}' do not fit the towers that its config describes: another version of mmcontrast "
             f"made them.\n{error}"
         ) from error
-    return TowerEncoder(model, device=device)
+    return TowerEncoder(model.requires_grad_(False), device=device)
 
 
 def untrained_encoder(config: ModelConfig, *, seed: int = 0) -> TowerEncoder:
     """The same towers with random weights: the control that knows nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return TowerEncoder(Model(config))
+        return TowerEncoder(Model(config).requires_grad_(False))
