@@ -72,6 +72,7 @@ OBJECTIVE_EXAMPLES: dict[str, Any] = {
     "supcon": _of("supcon"),
     "supcon:balanced": _of("supcon", columns=("image", "image.view2", "text"), keys="all", balanced=True),
     "swav": _of("swav", crops=("image.mined",), prototypes=4, epsilon=0.5),
+    "transformed_contrast": _of("transformed_contrast", group="group"),
     "vicreg": _of("vicreg"),
     "von_neumann_entropy": _of("von_neumann_entropy"),
     "whitening": _of("whitening", groups=2),
