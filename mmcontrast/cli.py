@@ -25,6 +25,7 @@ KINDS = {
     "heads": "mmcontrast.heads:HEADS",
     "geometries": "mmcontrast.geometry:GEOMETRIES",
     "objectives": "mmcontrast.objectives:OBJECTIVES",
+    "combiners": "mmcontrast.combine:COMBINERS",
     "tokenizers": "mmcontrast.tokenizers:TOKENIZERS",
     "optimizers": "mmcontrast.optim:OPTIMIZERS",
     "schedules": "mmcontrast.optim:SCHEDULES",

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mmcontrast.combine import COMBINERS
+from mmcontrast.combine.weighted_sum import WeightedSum
 from mmcontrast.config import Count, Fraction, OneOf, config
 from mmcontrast.copies import FrozenCopy, MomentumCopy
 from mmcontrast.geometry import GEOMETRIES
@@ -60,12 +62,18 @@ class Model(nn.Module):
     """``embed(batch)`` and ``loss(embeddings)``, both through :meth:`forward`, so that engines see every call."""
 
     def __init__(
-        self, config: ModelConfig, objectives: dict[str, Any] | None = None, *, teacher: FrozenCopy | None = None
+        self,
+        config: ModelConfig,
+        objectives: dict[str, Any] | None = None,
+        *,
+        combine: Any = None,
+        teacher: FrozenCopy | None = None,
     ) -> None:
         """Build every part with random weights.
 
         Args:
             objectives: name -> built :class:`Objective`; none for a model that only encodes.
+            combine: config of how their losses become one; the sum if None.
             teacher: embeds what objectives ask of a teacher; its weights are no part of this model's state.
         """
         super().__init__()
@@ -83,6 +91,7 @@ class Model(nn.Module):
         self._resting = {name for name, tower in self.towers.items() if rests(tower)}
         self.geometry = GEOMETRIES.build(config.geometry)
         self.objectives = nn.ModuleDict(objectives or {})
+        self.combiner = COMBINERS.build(combine or WeightedSum.Config(), names=list(self.objectives))
         self._teacher = (teacher,)  # in a tuple, out of the module's tree: no state, no optimizer
         self._seen: Embeddings | None = None
         towers: dict[str, Any] = dict(self.towers.items())
@@ -183,15 +192,16 @@ class Model(nn.Module):
     def loss(self, embeddings: Embeddings) -> Terms:
         """Weighted sum of the objectives, each seeing only what it declared."""
         self._seen = embeddings.detached()  # for after_step; forward itself moves nothing
-        losses: list[Tensor] = []
+        losses: dict[str, Tensor] = {}
         scalars: dict[str, Tensor] = {}
         for name, objective in self.objectives.items():
             assert isinstance(objective, Objective)
             terms = objective(embeddings.limited(objective.needs()))
-            losses.append(objective.config.weight * terms.loss)
+            losses[name] = objective.config.weight * terms.loss
             scalars[f"loss/{name}"] = terms.loss.detach()
             scalars |= {f"{name}/{key}": value for key, value in terms.scalars.items()}
-        return Terms(loss=torch.stack(losses).sum(), scalars=scalars)
+        whole = self.combiner(losses, [column.z for column in embeddings.columns.values()])
+        return Terms(loss=whole.loss, scalars=scalars | (whole.scalars if len(losses) > 1 else {}))
 
     def after_step(self) -> None:
         """Let objectives and the momentum copy move their state; call once an update, on every rank."""
@@ -200,6 +210,7 @@ class Model(nn.Module):
         for objective in self.objectives.values():
             assert isinstance(objective, Objective)
             objective.after_step(self._seen.limited(objective.needs()))
+        self.combiner.after_step()
         if self.momentum is not None:
             self.momentum.follow(self.towers, self.heads, self.geometry, keep=self.config.momentum)
         self._seen = None

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import torch
 
 from mmcontrast import comm
+from mmcontrast.combine import COMBINERS
+from mmcontrast.combine.weighted_sum import WeightedSum
 from mmcontrast.config import Count, NonNegativeCount, OneOf, Positive, config, load
 from mmcontrast.data.loader import DataConfig, build_mixture, open_source
 from mmcontrast.data.source import check_source
@@ -65,6 +67,7 @@ class Run:
     model: ModelConfig
     data: DataConfig
     objectives: dict[str, Annotated[Any, OneOf(OBJECTIVES)]]
+    combine: Annotated[Any, OneOf(COMBINERS)] = WeightedSum.Config()  # how the objectives become one loss
     seed: NonNegativeCount = 0
     optimizer: Annotated[Any, OneOf(OPTIMIZERS)] = AdamW.Config()
     schedule: Annotated[Any, OneOf(SCHEDULES)] = Cosine.Config()
@@ -270,6 +273,7 @@ def check_objectives(run: Run, objectives: Mapping[str, Any]) -> None:
         for name, objective in objectives.items()
         for line in objective.problems(run.data.batch_rows)
     ]
+    problems += COMBINERS.get(run.combine.registry_name).problems(run.combine, list(run.objectives))
     if problems:
         raise ConfigError("\n".join(problems))
     widths: defaultdict[str, int] = defaultdict(lambda: 8)  # of towers, which are not built: no check depends on them

@@ -21,7 +21,9 @@ def load_teacher(run: Run) -> FrozenCopy | None:
     path = checkpoint.find(run.teacher)
     model = Model(read_run_folder(run.teacher).model)
     state = checkpoint.load_model_state(path)
-    kept = {name: value for name, value in state.items() if not name.startswith(("objectives.", "momentum."))}
+    kept = {
+        name: value for name, value in state.items() if not name.startswith(("objectives.", "combiner.", "momentum."))
+    }
     try:
         model.load_state_dict(kept)
     except RuntimeError as error:

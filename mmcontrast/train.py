@@ -59,7 +59,7 @@ def train(run: Run) -> Trained:
         torch.set_num_threads(run.threads)
 
     # ------------------------------------------------------------------- build
-    model = Model(run.model, build_objectives(run), teacher=load_teacher(run))
+    model = Model(run.model, build_objectives(run), combine=run.combine, teacher=load_teacher(run))
     seed_rank(run.seed, comm.rank())
     engine = ENGINES.build(run.engine, model=model, optimizer=OPTIMIZERS.build(run.optimizer))
     if engine.device.type == "cpu":

@@ -62,7 +62,7 @@ def verify_gradients(run: Run) -> Verified:
     step_config = _in_several_pieces(run.step, rows)
 
     seed_all(run.seed, 0)
-    model = Model(run.model, build_objectives(run)).train()
+    model = Model(run.model, build_objectives(run), combine=run.combine).train()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

@@ -108,7 +108,11 @@ def load_encoder(location: Path, *, device: str = "cpu", weights: checkpoint.Wei
     state = checkpoint.load_model_state(path, weights=weights)
     try:
         model.load_state_dict(
-            {name: value for name, value in state.items() if not name.startswith(("objectives.", "momentum."))}
+            {
+                name: value
+                for name, value in state.items()
+                if not name.startswith(("objectives.", "combiner.", "momentum."))
+            }
         )
     except RuntimeError as error:
         raise CheckpointError(

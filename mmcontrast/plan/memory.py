@@ -112,7 +112,7 @@ def plan(run: Run, *, world_size: int) -> Plan:
     if run.data.batch_rows % world_size:
         raise ConfigError(f"data.batch_rows: {run.data.batch_rows} rows do not divide among {world_size} ranks.")
     local_rows = run.data.batch_rows // world_size
-    model = Model(run.model, build_objectives(run))
+    model = Model(run.model, build_objectives(run), combine=run.combine)
     half = run.engine.precision != "fp32"
     specs = run.column_specs(model.needs)
     columns = {name: per_row(model, name, spec, half=half) for name, spec in specs.items()}
