@@ -157,15 +157,28 @@ def proportion(
     )
 
 
-def mean_of(values: Float[Tensor, " Q"], *, clusters: Int[Tensor, " Q"], controls: dict[str, float]) -> Metric:
-    """Metric of a mean of graded values, with a bootstrap over clusters."""
-    low, high = bootstrap(values.double().numpy(), clusters.numpy())
+def mean_of(
+    values: Float[Tensor, " Q"],
+    *,
+    clusters: Int[Tensor, " Q"],
+    controls: dict[str, float],
+    weights: Float[Tensor, " Q"] | None = None,
+    chance: float | None = None,
+) -> Metric:
+    """Metric of a mean of graded values, with a bootstrap over clusters.
+
+    Args:
+        weights: how much each value counts; null: all alike.
+    """
+    share = None if weights is None else weights.double() / weights.double().sum()
+    low, high = bootstrap(values.double().numpy(), clusters.numpy(), weights=None if share is None else share.numpy())
     return Metric(
-        value=float(values.mean()),
+        value=float(values.double().mean() if share is None else values.double() @ share),
         low=low,
         high=high,
         method="bootstrap over clusters",
         count=len(values),
+        chance=chance,
         controls=controls,
     )
 

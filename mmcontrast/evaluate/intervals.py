@@ -53,19 +53,26 @@ def clustered_wilson(hits: np.ndarray, clusters: np.ndarray) -> tuple[float, flo
 
 
 def bootstrap(
-    values: np.ndarray, clusters: np.ndarray | None = None, *, draws: int = 2000, seed: int = 0
+    values: np.ndarray,
+    clusters: np.ndarray | None = None,
+    *,
+    weights: np.ndarray | None = None,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """95% percentile interval of a mean; whole clusters are drawn when given.
 
     Args:
         values: (N,) one number a row.
         clusters: (N,) rows of equal value are drawn together, the captions of one clip say.
+        weights: (N,) how much each row counts; null: all alike.
         draws: bootstrap samples.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
     _, groups = np.unique(np.arange(len(values)) if clusters is None else clusters, return_inverse=True)
-    sums, counts = np.bincount(groups, weights=values), np.bincount(groups)
+    weights = np.ones(len(values)) if weights is None else weights
+    sums, counts = np.bincount(groups, weights=values * weights), np.bincount(groups, weights=weights)
     means = np.empty(draws)
     for draw in range(draws):
         chosen = rng.integers(0, len(sums), size=len(sums))
