@@ -43,6 +43,7 @@ class ModelConfig:
                 raise ValueError(
                     f"towers.{modality}: '{tower.registry_name}' encodes {tower.modality}, not {modality}."
                 )
+        GEOMETRIES.get(self.geometry.registry_name).check_dim(self.dim)
         for name, of in (("heads", self.heads), ("training", self.training)):
             for modality in of:
                 if modality not in self.towers:
@@ -99,6 +100,7 @@ class Model(nn.Module):
             config.dim,
             {name: tower.width for name, tower in towers.items()},
             teacher_dim=None if teacher is None else teacher.dim,
+            similarity=self.geometry.similarity,
             curvature=self.geometry.curvature if self.geometry.curved else None,
         )
         for objective in self.objectives.values():

@@ -273,15 +273,23 @@ def check_objectives(run: Run, objectives: Mapping[str, Any]) -> None:
         for name, objective in objectives.items()
         for line in objective.problems(run.data.batch_rows)
     ]
+    geometry = GEOMETRIES.build(run.model.geometry)
+    problems += [
+        f"objectives.{name}: '{run.objectives[name].registry_name}' compares by dot products, which mean nothing in "
+        f"geometry '{run.model.geometry.registry_name}'. Use one that asks the geometry: "
+        f"{', '.join(each for each in OBJECTIVES.names() if OBJECTIVES.get(each).any_geometry)}."
+        for name, objective in objectives.items()
+        if not (geometry.dot_product or objective.any_geometry)
+    ]
     problems += COMBINERS.get(run.combine.registry_name).problems(run.combine, list(run.objectives))
     if problems:
         raise ConfigError("\n".join(problems))
     widths: defaultdict[str, int] = defaultdict(lambda: 8)  # of towers, which are not built: no check depends on them
-    geometry = GEOMETRIES.build(run.model.geometry)
     spaces = Spaces(
         run.model.dim,
         widths,
         teacher_dim=None if teacher is None else teacher.dim,
+        similarity=geometry.similarity,
         curvature=geometry.curvature if geometry.curved else None,
     )
     for objective in objectives.values():

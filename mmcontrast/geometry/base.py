@@ -11,6 +11,7 @@ from torch import Tensor, nn
 class Geometry(nn.Module):
     """Maps head outputs onto a space, and compares points of that space."""
 
+    dot_product: ClassVar[bool] = False  # similarity is the dot product of the coordinates
     curved: ClassVar[bool] = False  # hyperbolic, with a curvature
 
     class Config:
@@ -19,6 +20,14 @@ class Geometry(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+
+    @staticmethod
+    def check_dim(dim: int) -> None:
+        """Refuse a width that the space cannot have.
+
+        Raises:
+            ValueError: with the reason; nothing by default.
+        """
 
     def curvature(self) -> Float[Tensor, 1]:
         """Minus the curvature of a ``curved`` space."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -17,6 +19,8 @@ class Sphere(Geometry):
 
     Source: Radford et al. 2021, arXiv:2103.00020, section 2.3.
     """
+
+    dot_product: ClassVar[bool] = True
 
     @config
     class Config:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,8 @@ from torch.nn.functional import cross_entropy
 
 from mmcontrast import comm
 from mmcontrast.types import Embeddings, Needs, Terms
+
+Similarity = Callable[[Tensor, Tensor], Tensor]  # (A, D), (B, D) -> (A, B)
 
 MAX_LOGIT_SCALE = math.log(100.0)  # Radford et al. 2021, section 2.5: logits are scaled by at most 100
 
@@ -28,6 +30,7 @@ class Spaces:
     dim: int  # width of the shared embedding
     widths: Mapping[str, int]  # modality -> width of its tower's pooled features and tokens
     teacher_dim: int | None = None  # width of the teacher's embedding; None without a teacher
+    similarity: Similarity | None = None  # the geometry's; None: the dot product
     curvature: Callable[[], Tensor] | None = None  # the geometry's, of shape (1,); None where space is flat
 
 
@@ -37,6 +40,8 @@ class Objective(nn.Module):
     The mean over ranks of the loss it returns is the loss of the global batch.  ``forward`` has no side effects,
     for it may run twice; state moves in :meth:`after_step`.
     """
+
+    any_geometry: ClassVar[bool] = False  # it compares as the geometry does; others by dot products
 
     class Config:
         """Fields of the objective; each subclass has its own."""

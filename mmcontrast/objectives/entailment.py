@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from mmcontrast import comm, lorentz
 from mmcontrast.config import NonNegative, Positive, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.objectives import OBJECTIVES
-from mmcontrast.objectives.base import LogitScale, Objective, Spaces
+from mmcontrast.objectives.base import LogitScale, Objective, Similarity, Spaces
 from mmcontrast.objectives.pairwise import Key, ScaledPairConfig, Tile, compare, cross_entropy_row, pair_needs
 from mmcontrast.types import Embedded, Embeddings, Needs, Terms
 
@@ -29,6 +29,8 @@ class Entailment(Objective):
     Needs: the two columns; ``model.geometry: {type: lorentz}``.
     Source: Desai et al. 2023 (MERU), arXiv:2304.09172, equations 3 and 5 to 8.
     """
+
+    any_geometry: ClassVar[bool] = True
 
     @config
     class Config(ScaledPairConfig):
@@ -47,6 +49,7 @@ class Entailment(Objective):
         super().__init__(config)
         self.scale = LogitScale(temperature=config.temperature, learned=config.learn_temperature)
         self._curvature: Callable[[], Tensor] | None = None
+        self._similarity: Similarity | None = None
 
     def attach(self, spaces: Spaces) -> None:
         """Take the curvature from the model's geometry.
@@ -59,7 +62,7 @@ class Entailment(Objective):
                 "objective 'entailment' measures in hyperbolic space, and model.geometry has no curvature.\n"
                 "  Set model.geometry: {type: lorentz}, and heads: {image: {type: scaled_linear}, ...}."
             )
-        self._curvature = spaces.curvature
+        self._curvature, self._similarity = spaces.curvature, spaces.similarity
 
     def needs(self) -> Needs:
         """The pair."""
@@ -72,8 +75,15 @@ class Entailment(Objective):
         a, b = (emb[name] for name in self.config.pair)
         group = emb.label(self.config.group) if self.config.group else None
         both = a.present & b.present
-        rows = (_contrast(a, b, scale, c, group) + _contrast(b, a, scale, c, group)) / 2
-        contrast = comm.row_mean(rows, both.float())
+
+        def per_row(tile: Tile) -> Tensor:
+            return cross_entropy_row(tile, scale * tile.similarity)
+
+        rows = [
+            compare(query, [Key(key, "positive")], per_row, group=group, similarity=self._similarity)
+            for query, key in ((a, b), (b, a))
+        ]
+        contrast = comm.row_mean((rows[0] + rows[1]) / 2, both.float())
         general, specific = (a, b) if self.config.general == self.config.pair[0] else (b, a)
         entail = comm.row_mean(self._entail(general, specific, both, c), both.float())
         return Terms(
@@ -92,14 +102,3 @@ class Entailment(Objective):
         y = specific.z.float().masked_fill(~both[:, None], 2.0)
         aperture = lorentz.half_apertures(x, c, nearest=self.config.nearest)
         return torch.relu(lorentz.exterior_angles(x, y, c) - aperture)
-
-
-def _contrast(query: Embedded, key: Embedded, scale: Tensor, c: Tensor, group: Tensor | None) -> Tensor:
-    query_times = lorentz.times(query.z.float(), c)
-    key_times = lorentz.times(comm.gather(key.z).float(), c)
-
-    def per_row(tile: Tile) -> Tensor:
-        inner = tile.similarity - query_times[tile.rows, None] * key_times[None, :]
-        return cross_entropy_row(tile, -scale * lorentz.distances(inner, c))
-
-    return compare(query, [Key(key, "positive")], per_row, group=group)

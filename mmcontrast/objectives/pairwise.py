@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmcontrast import comm
 from mmcontrast.config import NonNegative, config
-from mmcontrast.objectives.base import own_columns
+from mmcontrast.objectives.base import Similarity, own_columns
 from mmcontrast.types import Embedded, Embeddings, Needs
 
 Temperature = Annotated[float, Ge(0.01), Le(1)]  # the range of a logit scale, 1 to 100
@@ -75,7 +75,14 @@ def pair_needs(pair: Sequence[str], group: str | None) -> Needs:
     return Needs(embeddings=tuple(sorted(set(pair))), labels=(group,) if group else ())
 
 
-def compare(query: Embedded, keys: Sequence[Key], per_row: PerRow, *, group: Tensor | None = None) -> Tensor:
+def compare(
+    query: Embedded,
+    keys: Sequence[Key],
+    per_row: PerRow,
+    *,
+    group: Tensor | None = None,
+    similarity: Similarity | None = None,
+) -> Tensor:
     """Apply ``per_row`` to each row's similarities with all ranks' keys: (B,), or (B, n) if it returns (R, n).
 
     Only one tile of similarities is in memory at a time; backward computes each tile again.
@@ -83,9 +90,10 @@ def compare(query: Embedded, keys: Sequence[Key], per_row: PerRow, *, group: Ten
     Args:
         keys: columns of this rank, gathered here in this order.
         group: (B,) rows of equal value are ``alike``; negative values are no group.
+        similarity: of rows with keys; None: the dot product.
     """
     rows = len(query.z)
-    table = _KeyTable.gathered(keys, group)
+    table = _KeyTable.gathered(keys, group, similarity or _dot_product)
     tile_rows = max(1, TILE_CELLS // len(table.z))
     if rows <= tile_rows:
         return per_row(table.tile(query.z, slice(0, rows), group))
@@ -100,20 +108,26 @@ def compare(query: Embedded, keys: Sequence[Key], per_row: PerRow, *, group: Ten
     return torch.cat(parts)
 
 
+def _dot_product(a: Float[Tensor, "A D"], b: Float[Tensor, "B D"]) -> Float[Tensor, "A B"]:
+    return a @ b.T
+
+
 @dataclass(frozen=True)
 class _KeyTable:
     z: Float[Tensor, "K D"]
     present: Bool[Tensor, " K"]
     group: Tensor | None  # (K,)
     owns: tuple[Own, ...]  # one a column; each column has K / len(owns) keys, in row order
+    similarity: Similarity
 
     @staticmethod
-    def gathered(keys: Sequence[Key], group: Tensor | None) -> _KeyTable:
+    def gathered(keys: Sequence[Key], group: Tensor | None, similarity: Similarity) -> _KeyTable:
         return _KeyTable(
             torch.cat([comm.gather(key.column.z) for key in keys]).float(),
             torch.cat([comm.gather(key.column.present) for key in keys]),
             None if group is None else comm.gather(group).repeat(len(keys)),
             tuple(key.own for key in keys),
+            similarity,
         )
 
     def tile(self, z: Tensor, rows: slice, group: Tensor | None) -> Tile:
@@ -133,7 +147,7 @@ class _KeyTable:
             made = torch.cat([torch.full_like(nothing, own == "negative") for own in self.owns], dim=1)
             alike = negative & same & ~made
             negative = negative & ~alike
-        return Tile(rows, z.float() @ self.z.T, positive, negative, alike)
+        return Tile(rows, self.similarity(z.float(), self.z), positive, negative, alike)
 
 
 def symmetric(emb: Embeddings, config: Any, per_row: PerRow, *, within: bool = False) -> Float[Tensor, ""]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmcontrast.geometry.gaussian import Gaussian
 from mmcontrast.geometry.lorentz import Lorentz
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.tiles.tiling import TilesConfig
@@ -42,6 +43,7 @@ OBJECTIVE_EXAMPLES: dict[str, Any] = {
     "diht": _of("diht", alpha=0.9, beta=0.5, group="group"),
     "dino": _of("dino", crops=("image.mined",), prototypes=6),
     "entailment": _of("entailment", group="group"),
+    "geometry_contrast": _of("geometry_contrast", group="group"),
     "energy_hinge": _of("energy_hinge", group="group"),
     "feature_distillation": _of("feature_distillation"),
     "focal": _of("focal", group="group"),
@@ -79,7 +81,7 @@ OBJECTIVE_EXAMPLES: dict[str, Any] = {
 }
 
 # Geometry of the examples that need another one than the sphere.
-CURVED: dict[str, Any] = {"entailment": Lorentz.Config()}
+CURVED: dict[str, Any] = {"entailment": Lorentz.Config(), "geometry_contrast": Gaussian.Config()}
 
 
 def registered_name(example: str) -> str:

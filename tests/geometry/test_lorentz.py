@@ -88,7 +88,8 @@ def test_the_loss_is_the_papers_formula() -> None:
         list("abcdef"),
     )
     objective = Entailment(Entailment.Config(temperature=0.2, entail=0.3))
-    objective.attach(Spaces(5, {}, curvature=Lorentz(Lorentz.Config(curvature=C, learn_curvature=False)).curvature))
+    space = Lorentz(Lorentz.Config(curvature=C, learn_curvature=False))
+    objective.attach(Spaces(5, {}, similarity=space.similarity, curvature=space.curvature))
     rows = [row for row in range(6) if present[row]]
     logits = torch.tensor([[-5 * distance(image[i], text[j]) for j in range(6)] for i in rows])
     to_text = cross_entropy(logits, torch.tensor(rows))
