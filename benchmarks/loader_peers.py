@@ -11,6 +11,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,8 +93,9 @@ def _laion_clap_data() -> Any:
         raise ModuleNotFoundError(f"the peer for sounds is LAION-CLAP. {__doc__}")
     root = found.submodule_search_locations[0]
     sys.path[:0] = [root]  # where the package itself looks for its modules
-    names = ("BertTokenizer", "RobertaTokenizer", "BartTokenizer")
-    with mock.patch.multiple(transformers, **{name: mock.MagicMock() for name in names}):
+    with ExitStack() as patched:
+        for tokenizer in (transformers.BertTokenizer, transformers.RobertaTokenizer, transformers.BartTokenizer):
+            patched.enter_context(mock.patch.object(tokenizer, "from_pretrained"))
         return importlib.import_module("training.data")
 
 

@@ -27,6 +27,7 @@ KINDS = {
     "objectives": "mmcontrast.objectives:OBJECTIVES",
     "combiners": "mmcontrast.combine:COMBINERS",
     "tokenizers": "mmcontrast.tokenizers:TOKENIZERS",
+    "derivations": "mmcontrast.data.derivations:DERIVATIONS",
     "optimizers": "mmcontrast.optim:OPTIMIZERS",
     "schedules": "mmcontrast.optim:SCHEDULES",
     "engines": "mmcontrast.engines:ENGINES",

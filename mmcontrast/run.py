@@ -15,6 +15,7 @@ from mmcontrast import comm
 from mmcontrast.combine import COMBINERS
 from mmcontrast.combine.weighted_sum import WeightedSum
 from mmcontrast.config import Count, NonNegativeCount, OneOf, Positive, config, load
+from mmcontrast.data.columns import check_derived, check_labels, labels_of
 from mmcontrast.data.loader import DataConfig, build_mixture, open_source
 from mmcontrast.data.source import check_source
 from mmcontrast.engines import ENGINES
@@ -124,6 +125,7 @@ def check(run: Run) -> list[str]:
     """
     checked = partial(check_source, storage=run.data.storage, limits=run.data.limits)
     problems = [line for name, source in run.data.sources.items() for line in checked(name, source)]
+    problems += check_labels(run.data.sources)
     if not run.data.sources:
         problems.append("data.sources: empty. A run needs at least one source.")
     if not run.objectives:
@@ -131,6 +133,9 @@ def check(run: Run) -> list[str]:
     world_size = comm.launch().world_size
     if run.data.batch_rows % world_size:
         problems.append(f"data.batch_rows: {run.data.batch_rows} rows do not divide among {world_size} ranks.")
+    if not problems:
+        for name, source in run.data.sources.items():
+            problems += check_derived(name, source, open_source(run.data, name).manifest.columns)
     if problems:
         raise ConfigError("\n".join(problems))
     objectives = build_objectives(run)
@@ -191,8 +196,11 @@ def mixture_in_words(run: Run) -> list[str]:
 
 
 def provided(run: Run) -> dict[str, tuple[str, ...]]:
-    """Columns of each source."""
-    return {name: tuple(open_source(run.data, name).manifest.columns) for name in run.data.sources}
+    """Columns of each source, stored and derived."""
+    return {
+        name: (*open_source(run.data, name).manifest.columns, *source.derive)
+        for name, source in run.data.sources.items()
+    }
 
 
 def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
@@ -215,16 +223,12 @@ def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
                 )
             if column not in columns:
                 listing = "; ".join(f"{source} provides {', '.join(names)}" for source, names in sources.items())
+                made = f"data.sources.X.derive='{{{column}: {{type: ...}}}}'"
                 problems.append(
-                    f"{where} reads column '{column}', which no source provides: {listing}. "
-                    f"Add a source that has it, or drop objectives.{name}."
+                    f"{where} reads column '{column}', which no source provides: {listing}. Add a source that has "
+                    f"it, {f'derive it ({made}), ' if '.' in column else ''}or drop objectives.{name}."
                 )
-        for label in need.labels:
-            if label != "group":
-                problems.append(f"{where} reads label '{label}'; sources provide the label 'group'.")
-        lacking = [source for source, config in run.data.sources.items() if config.group is None]
-        if "group" in need.labels and len(lacking) == len(run.data.sources):
-            problems.append(f"{where} reads the label 'group', but no source names a field: set data.sources.*.group.")
+        problems += [f"{where} {problem}" for problem in _label_problems(need, run)]
         problems += [f"{where} {problem}" for problem in _teacher_problems(need, run, teacher)]
         if need.tokens and not STEPS.get(run.step.registry_name).reads_tokens:
             problems.append(
@@ -232,6 +236,20 @@ def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
             )
     if problems:
         raise NeedsError("\n".join(problems))
+
+
+def _label_problems(need: Needs, run: Run) -> list[str]:
+    """Which labels no source provides."""
+    labels = {label for source in run.data.sources.values() for label in labels_of(source)}
+    problems = []
+    for label in need.labels:
+        if label not in labels:
+            field = "group=FIELD" if label == "group" else f"labels.{label}='{{field: FIELD}}'"
+            problems.append(
+                f"reads the label '{label}', which no source provides. They provide: "
+                f"{', '.join(sorted(labels)) or 'none'}. Set data.sources.X.{field}."
+            )
+    return problems
 
 
 def _teacher_problems(need: Needs, run: Run, teacher: ModelConfig | None) -> list[str]:

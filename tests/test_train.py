@@ -132,7 +132,7 @@ BROKEN = {
     ),
     "group": (
         {"objectives": {"main": {"type": "infonce", "pairs": [["image", "text"]], "group": "kind"}}},
-        "reads label 'kind'",
+        "reads the label 'kind', which no source provides. They provide: group. Set data.sources.X.labels.kind",
     ),
 }
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from mmcontrast.data.labels import Label, stacked_labels
 from mmcontrast.data.source import Drawn
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
 from mmcontrast.types import Batch, Column
@@ -16,12 +17,19 @@ from mmcontrast.types import Batch, Column
 Encode = Callable[[str], list[int]]
 
 
-def collate(rows: list[Drawn], *, specs: Mapping[str, InputSpec], encode: Mapping[str, Encode]) -> Batch:
+def collate(
+    rows: list[Drawn],
+    *,
+    specs: Mapping[str, InputSpec],
+    encode: Mapping[str, Encode],
+    labels: Mapping[str, Label] | None = None,
+) -> Batch:
     """Stack rows into columns; a row that lacks a column is absent there.
 
     Args:
         specs: column name -> what its tower asks for; each becomes a column, if need be with no row present.
         encode: text column -> tokenizer.
+        labels: what each label of the batch is like, beside the group.
     """
     columns = {}
     for name in sorted(specs):
@@ -29,7 +37,8 @@ def collate(rows: list[Drawn], *, specs: Mapping[str, InputSpec], encode: Mappin
         cells = [row.values[name] for row in rows if name in row.values]
         columns[name] = _column(specs[name], cells, present, encode.get(name))
     group = torch.tensor([row.group for row in rows], dtype=torch.int64)
-    return Batch(columns, {"group": group}, [row.key for row in rows])
+    stacks = stacked_labels([row.labels for row in rows], labels or {})
+    return Batch(columns, {"group": group, **stacks}, [row.key for row in rows])
 
 
 def _column(spec: InputSpec, cells: list[Any], present: Tensor, encode: Encode | None) -> Column:

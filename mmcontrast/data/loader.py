@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmcontrast.config import Count, Fraction, NonNegative, NonNegativeCount, Positive, config
 from mmcontrast.data.collate import Encode, collate
+from mmcontrast.data.columns import joined_labels
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.mixture import Draw, Mixture, Share, Stage
 from mmcontrast.data.shards import ShardSet, open_shards
@@ -92,6 +93,7 @@ class _Steps(Dataset[Loaded]):
             for name, source in config.sources.items()
         }
         self.encode = encoders(specs)
+        self.labels = joined_labels(config.sources)
 
     def __getitem__(self, step: int) -> Loaded:
         draws = self.mixture.batch(step)
@@ -102,7 +104,7 @@ class _Steps(Dataset[Loaded]):
             self._draw(self.sources[draws.names[source]], position, skipped)
             for source, position in zip(draws.source.tolist(), draws.position.tolist(), strict=True)
         ]
-        return Loaded(collate(rows, specs=self.specs, encode=self.encode), skipped)
+        return Loaded(collate(rows, specs=self.specs, encode=self.encode, labels=self.labels), skipped)
 
     def _draw(self, source: Source, position: int, skipped: list[str]) -> Drawn:
         for attempt in range(MAX_SUBSTITUTES):

@@ -7,25 +7,30 @@ keyed by (seed, name, epoch, row).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mmcontrast.config import Positive, config
+from mmcontrast.config import OneOf, Positive, config
 from mmcontrast.data.decode import decode_audio, decode_image
+from mmcontrast.data.derivations import DERIVATIONS
+from mmcontrast.data.derivations.base import Original
+from mmcontrast.data.labels import Label, read_label
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.data.mixture import WhenDry
 from mmcontrast.data.order import LineOrder, generator, stable_hash
+from mmcontrast.data.row_captions import check_texts, read_captions
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
+from mmcontrast.data.transforms.captions import Captions
 from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.jpeg import is_jpeg, train_jpeg
 from mmcontrast.data.transforms.splice import Splice, joined_wave, read_excluded
-from mmcontrast.data.transforms.text import TextTransform, captions_of, train_text
+from mmcontrast.data.transforms.text import TextTransform, train_text
 from mmcontrast.data.transforms.window import random_window
 from mmcontrast.errors import ConfigError, ShardError, SkipSample
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
@@ -46,19 +51,24 @@ class SourceConfig:
     image: ImageTransform = ImageTransform()
     audio: AudioTransform = AudioTransform()
     text: TextTransform = TextTransform()
+    labels: dict[str, Label] = {}  # name that objectives read -> JSON field
+    derive: dict[str, Annotated[Any, OneOf(DERIVATIONS)]] = {}  # column such as image.view2 -> how it is made
 
     def __post_init__(self) -> None:
         if self.epochs != 1 and self.when_dry == "repeat":
             raise ValueError("epochs has no effect with when_dry: repeat. Set when_dry to drop or stop.")
+        if "group" in self.labels:
+            raise ValueError("labels: the label 'group' is read from the field that 'group' names. Set group.")
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One row before its random changes: pictures, waveforms (or bytes of either) and captions."""
+    """One row before its random changes: pictures, waveforms (or bytes of either), captions and labels."""
 
     key: str
     cells: dict[str, Any]
     group: int
+    labels: dict[str, Any]
     parts: tuple[str, str] | None  # what the row is called as the first and as the second part of a spliced caption
 
 
@@ -69,6 +79,7 @@ class Drawn:
     key: str
     values: dict[str, Any]  # image: uint8 (3, S, S); audio: float32 (samples,); text: str
     group: int  # -1: no group
+    labels: dict[str, Any] = field(default_factory=dict)  # those that the row's source has
 
 
 class Source:
@@ -94,7 +105,14 @@ class Source:
         self.config, self.name, self.seed, self.order = config, name, seed, order
         self.shards, self.limits = shards, shards.limits
         self.rows = matching_rows(shards, config.where, name=name)
-        self.specs = {column: spec for column, spec in specs.items() if column in self.shards.manifest.columns}
+        columns = self.shards.manifest.columns
+        self.derived = {
+            column: (DERIVATIONS.build(made), specs[column])
+            for column, made in config.derive.items()
+            if column in specs
+        }
+        originals = {made.config.of: spec for made, spec in self.derived.values()}
+        self.specs = {column: spec for column, spec in (originals | dict(specs)).items() if column in columns}
         self._cache: dict[int, Decoded] = {}
         others = generator("order", seed, f"{name} captions", 0)
         self._captions_of = others.permutation(len(self.shards)) if config.shuffle_captions else np.empty(0, np.int64)
@@ -127,11 +145,25 @@ class Source:
                 continue
             make_rng = partial(generator, "row", self.seed, self.name, epoch, row, column)
             values[column] = self._view(cells[column], spec, make_rng, key=key)
-        return Drawn(key, values, group)
+        for column, (made, spec) in self.derived.items():
+            of = made.config.of
+            if of in values:
+                view = partial(self._view, cells[of], spec, key=key)
+                captions = cells[of] if isinstance(spec, TextSpec) else None
+                make_rng = partial(generator, "row", self.seed, self.name, epoch, row, column)
+                value = made.derive(Original(values[of], view, captions), make_rng)
+                if value is not None:
+                    values[column] = value
+        return Drawn(key, values, group, decoded.labels)
 
-    def _view(self, cell: Any, spec: InputSpec, make_rng: Callable[[], np.random.Generator], *, key: str) -> Any:
+    def _view(
+        self, cell: Any, spec: InputSpec, make_rng: Callable[[], np.random.Generator], *, key: str, **changes: Any
+    ) -> Any:
         """One cell's random view; pictures and sounds may still be bytes, of which only a part is decoded."""
         config = self.config
+        if changes:
+            modality = "image" if isinstance(spec, ImageSpec) else "text" if isinstance(spec, TextSpec) else "audio"
+            config = replace(config, **{modality: replace(getattr(config, modality), **changes)})
         if isinstance(spec, ImageSpec):
             if isinstance(cell, bytes):
                 return train_jpeg(cell, config.image, size=spec.size, make_rng=make_rng, key=key, limits=self.limits)
@@ -174,14 +206,19 @@ class Source:
             if self.config.group not in info:
                 raise SkipSample(f"{raw.key}: no field '{self.config.group}', which '{self.name}' groups by")
             group = stable_hash("group", info[self.config.group])
-        splice = self.config.splice
-        return Decoded(raw.key, cells, group, None if splice is None else splice.parts(raw.info()))
+        splice, asked = self.config.splice, self.config.labels
+        labels = {name: read_label(raw.info(), label, key=raw.key) for name, label in asked.items()}
+        return Decoded(raw.key, cells, group, labels, None if splice is None else splice.parts(raw.info()))
 
     def _decode_cell(self, raw: RawRow, column: ColumnSpec, spec: InputSpec) -> Any:
-        most = self.limits.caption_bytes
-        if self.config.text.max_bytes is not None:
-            most = min(most, self.config.text.max_bytes)
-        return decode_cell(raw, column, spec, limits=self.limits, caption_bytes=most)
+        if isinstance(spec, TextSpec):
+            return read_captions(raw, column, self.config.text, limits=self.limits)
+        if column.extension not in raw.members:
+            raise SkipSample(f"{raw.key}: no .{column.extension} member")
+        content = raw.members[column.extension]
+        if isinstance(spec, ImageSpec):
+            return decode_image(content, key=raw.key, limits=self.limits)
+        return decode_audio(content, key=raw.key, sample_rate_hz=spec.sample_rate_hz, limits=self.limits)
 
     def _spliced(self, first: Decoded, row: int, *, cache: bool) -> Decoded:
         """Put another row's clip after ``first``; ``first`` alone where the two may not or cannot be joined."""
@@ -199,8 +236,8 @@ class Source:
             samples=spec.samples,
             second_half=splice.second_field is not None,
         )
-        cells = {**first.cells, "audio": wave, "text": [caption]}
-        return Decoded(first.key, cells, stable_hash("group", caption), None)
+        cells = {**first.cells, "audio": wave, "text": Captions([caption])}
+        return Decoded(first.key, cells, stable_hash("group", caption), first.labels, None)
 
 
 def line_order(
@@ -240,30 +277,6 @@ def _rows_where(shards: ShardSet, where: tuple[tuple[str, str], ...]) -> Sequenc
     return [row for row, info in infos if all(str(info.get(field)) == value for field, value in where)]
 
 
-def decode_cell(raw: RawRow, column: ColumnSpec, spec: InputSpec, *, limits: Limits, caption_bytes: int) -> Any:
-    """Decode one cell: a PIL picture, a mono waveform at the tower's rate, or a list of captions.
-
-    Raises:
-        SkipSample: the member is missing, damaged or over a limit.
-    """
-    if column.extension not in raw.members:
-        raise SkipSample(f"{raw.key}: no .{column.extension} member")
-    content = raw.members[column.extension]
-    if isinstance(spec, ImageSpec):
-        return decode_image(content, key=raw.key, limits=limits)
-    if isinstance(spec, AudioSpec):
-        return decode_audio(content, key=raw.key, sample_rate_hz=spec.sample_rate_hz, limits=limits)
-    if column.field is not None:
-        info = raw.info()
-        if column.field not in info:
-            raise SkipSample(f"{raw.key}: no field '{column.field}' in .{column.extension}")
-        return captions_of(info[column.field], key=raw.key, max_bytes=caption_bytes)
-    try:
-        return captions_of(content.decode("utf-8"), key=raw.key, max_bytes=caption_bytes)
-    except UnicodeDecodeError as error:
-        raise SkipSample(f"{raw.key}: caption is not UTF-8") from error
-
-
 def check_source(name: str, source: SourceConfig, *, storage: Storage, limits: Limits) -> list[str]:
     """Return what is wrong with a source, as messages; nothing is decoded."""
     problems = []
@@ -271,6 +284,7 @@ def check_source(name: str, source: SourceConfig, *, storage: Storage, limits: L
         matching_rows(open_shards(source.manifest, storage, limits), source.where, name=name)
     except (ShardError, ConfigError, SkipSample) as error:
         problems.append(f"data.sources.{name}: {error}")
+    problems += check_texts(f"data.sources.{name}.text", source.text)
     try:
         read_excluded(source.splice.exclude if source.splice is not None else None)
     except ConfigError as error:

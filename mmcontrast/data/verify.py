@@ -12,7 +12,7 @@ from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.data.shard_rows import read_shard
 from mmcontrast.data.shards import RawRow, ShardSet
 from mmcontrast.data.storage import Storage
-from mmcontrast.data.transforms.text import captions_of
+from mmcontrast.data.transforms.captions import captions_of
 from mmcontrast.errors import SkipSample
 
 VERIFY_HZ = 16_000  # rate that sounds are decoded to here

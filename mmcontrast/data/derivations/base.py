@@ -1,0 +1,45 @@
+"""What every derivation offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from mmcontrast.data.transforms.captions import Captions
+
+MakeGenerator = Callable[[], np.random.Generator]  # the derived cell's own generator, at its start
+
+
+class View(Protocol):
+    """A random view of the original cell: uint8 (3, S, S), float32 (samples,) or text."""
+
+    def __call__(self, make_rng: MakeGenerator, **changes: Any) -> Any:
+        """Draw one, with the source's transform, or with some of its fields changed."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """The column that another one is made of, in one row."""
+
+    value: Any  # as it is shown this time
+    view: View
+    captions: Captions | None  # of a text column
+
+
+class Derivation:
+    """One more column of a row, a function of (seed, source, epoch, row, column) and of the row."""
+
+    modalities: ClassVar[tuple[str, ...]] = ("image", "audio", "text")  # of the columns that it can make
+
+    class Config:
+        """Fields of the derivation; each subclass has its own, with ``of``, a column of the same modality."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def derive(self, original: Original, make_rng: MakeGenerator) -> Any | None:
+        """The cell; None where this row has none."""
+        raise NotImplementedError
