@@ -124,9 +124,11 @@ def _train(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
+    from mmcontrast.evaluate.while_training import check_evals
     from mmcontrast.run import check, load_run
 
-    for line in check(load_run(parsed.config, parsed.overrides)):
+    run = load_run(parsed.config, parsed.overrides)
+    for line in [*check(run), *check_evals(run)]:
         print(line)
     print("nothing wrong found")
     return 0

@@ -144,16 +144,24 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def together(other: type[MMContrastError] | None = None) -> Iterator[None]:
     """Run a block that may fail on some ranks only: if a user's mistake shows on one, every rank raises it.
 
     Without this the other ranks would wait, until their timeout, for one that has left.
+
+    Args:
+        other: on several ranks, errors of any other kind but a lost connection become one of this class.
     """
     mistake: MMContrastError | None = None
     try:
         yield
     except MMContrastError as error:
         mistake = error
+    except Exception as error:
+        if other is None or world_size() == 1 or is_lost_connection(error):
+            raise
+        mistake = other(f"{type(error).__name__}: {error}")
+        mistake.__cause__ = error
     if world_size() == 1:
         if mistake is not None:
             raise mistake

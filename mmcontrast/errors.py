@@ -59,6 +59,10 @@ class SkipSample(MMContrastError):
         self.cause, self.lasting = cause, lasting
 
 
+class EvaluationFailed(MMContrastError):
+    """An evaluator failed while its model was trained, and the policy says stop."""
+
+
 class LaunchError(MMContrastError):
     """Ranks that do not find each other, or launcher variables that make no sense."""
 

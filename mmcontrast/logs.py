@@ -91,8 +91,11 @@ class Log:
         return step % self._every == 0 or step == self._steps or step == 1
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write one row: ``values``, throughput, and the share of time spent waiting for data since the last row."""
-        spent = max(time.perf_counter() - self._since, 1e-9)
+        """Write one row: ``values``, throughput, and the share of time spent waiting for data since the last row.
+
+        The time of the phase ``evaluation`` is nobody's: neither throughput nor waiting.
+        """
+        spent = max(time.perf_counter() - self._since - self._times.get("evaluation", 0.0), 1e-9)
         row = {
             "step": step,
             **values,

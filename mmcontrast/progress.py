@@ -10,6 +10,7 @@ from mmcontrast.checkpoint import Clock
 from mmcontrast.checkpoint.writer import Checkpoints
 from mmcontrast.data.loader import Loader
 from mmcontrast.engines.base import Engine
+from mmcontrast.evals import PREFIX
 from mmcontrast.guard import Guard, Trouble, agreed
 from mmcontrast.journal import Entry, Journal
 from mmcontrast.logs import Log
@@ -26,7 +27,8 @@ class Progress:
         self.clock = Clock()
         self.guard = Guard(run.guard, limit=run.spike_limit)
         self.journal = Journal(run.out / "journal.jsonl")
-        self.metrics: dict[str, float] = {}  # the last row of metrics.jsonl
+        self.metrics: dict[str, float] = {}  # the last row of metrics.jsonl, without evaluations
+        self.evaluated: dict[str, float] = {}  # numbers of the weights as they are now, if this step was evaluated
         self._about = describe(run)
 
     @property
@@ -48,7 +50,9 @@ class Progress:
             self.engine.load_model_state(saved.model)
             self.engine.load_training_state(saved.optimizer)
             self.guard.load_state(saved.about["guard"])
-            self.metrics, self.clock = saved.about["metrics"], saved.clock
+            metrics = saved.about["metrics"]
+            self.metrics = {name: value for name, value in metrics.items() if not name.startswith(PREFIX)}
+            self.evaluated, self.clock = {}, saved.clock
             if len(saved.ranks) == comm.world_size():
                 mine = saved.ranks[comm.rank()]
                 restore_all(mine["random"])
@@ -61,6 +65,16 @@ class Progress:
                 )
         self._seek(self.clock.batch)
         return saved is not None
+
+    @property
+    def epochs(self) -> float:
+        """Passes so far over the source of most rows."""
+        return self.loader.epochs(self.clock.batch)
+
+    def due(self) -> bool:
+        """Whether a checkpoint is due: by the step, or because the metric of the best ones was measured."""
+        best = self.run.checkpoint.keep_best > 0 and self.run.checkpoint.best_metric in self.evaluated
+        return self.checkpoints.due(self.clock.step) or (best and self.checkpoints.saved_step != self.clock.step)
 
     def save(self) -> None:
         """Begin to write a checkpoint."""
@@ -78,6 +92,7 @@ class Progress:
 
     def advance(self, rows: int, seconds: float) -> None:
         """Count one step: the next batch is the one after it that no rollback dropped."""
+        self.evaluated = {}
         self.clock.step += 1
         self.clock.rows += rows
         self.clock.seconds += seconds
@@ -120,4 +135,4 @@ class Progress:
         self.loader.seek(self.clock.batch, last=self.clock.batch + self.last - self.clock.step)
 
     def _said(self) -> dict[str, Any]:
-        return {**self._about, "metrics": self.metrics, "guard": self.guard.state()}
+        return {**self._about, "metrics": {**self.metrics, **self.evaluated}, "guard": self.guard.state()}

@@ -50,6 +50,16 @@ def restore_all(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Run a block that may draw from any generator, then go on as if it had not run."""
+    state = capture_all()
+    try:
+        yield
+    finally:
+        restore_all(state)
+
+
 @dataclass(frozen=True)
 class RandomState:
     """State of torch's generators on the CPU and on one device."""

@@ -21,6 +21,7 @@ from mmcontrast.data.source import check_source
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
 from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_mean
+from mmcontrast.evals import EvalConfig
 from mmcontrast.geometry import GEOMETRIES
 from mmcontrast.guard import GuardConfig
 from mmcontrast.model import Model, ModelConfig, modality_of
@@ -77,6 +78,7 @@ class Run:
     engine: Annotated[Any, OneOf(ENGINES)] = Local.Config()
     log: LogConfig = LogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    evals: dict[str, EvalConfig] = {}  # name -> what is measured while the run trains, and when
     threads: Count | None = None  # CPU threads of the training process; null: torch's choice
     guard: GuardConfig = GuardConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
@@ -91,7 +93,7 @@ class Run:
 
 # Fields that may differ between the runs of one folder: they change no weight, or say what to do when a step fails.
 FREE_FIELDS = (
-    "out", "log", "checkpoint", "guard", "watchdog", "threads",
+    "out", "log", "evals", "checkpoint", "guard", "watchdog", "threads",
     "data.workers", "data.prefetch", "data.cache_decoded",
     # All of data.storage but check_crc32, and nothing of data.limits: those two say which rows are damaged.
     "data.storage.cache", "data.storage.cache_bytes", "data.storage.schemes", "data.storage.retries",

@@ -14,6 +14,7 @@ from mmcontrast.checkpoint.writer import Checkpoints
 from mmcontrast.data.loader import Loader
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.base import Update
+from mmcontrast.evaluate.while_training import Evaluations, check_evals
 from mmcontrast.logs import Log
 from mmcontrast.model import Model
 from mmcontrast.optim import OPTIMIZERS, SCHEDULES
@@ -48,11 +49,12 @@ def train(run: Run) -> Trained:
         Diverged: the loss or a gradient stopped being finite, and the guard's policy says stop.
         RankLost: another rank is dead, stopped or stuck.
         CheckpointError: the run's last state could not be written.
+        EvaluationFailed: an evaluation failed, and its policy says stop.
     """
     # ------------------------------------------------------------------ set up
     ENGINES.get(run.engine.registry_name).start(run.engine)
     with comm.together():
-        arithmetic = check(run)
+        arithmetic = [*check(run), *check_evals(run)]
         home = open_run_folder(run)
     seed_all(run.seed, 0)  # the same weights on every rank
     if run.threads is not None:
@@ -76,10 +78,11 @@ def train(run: Run) -> Trained:
         for line in (f"run folder {home}", *arithmetic, parameters_in_words(model)):
             log.say(line)
         progress = Progress(run, engine=engine, loader=loader, log=log, checkpoints=checkpoints)
-        return loop(progress, stop=stop, watchdog=watchdog)
+        evaluations = Evaluations(run, watchdog=watchdog, say=log.say)
+        return loop(progress, evaluations, stop=stop, watchdog=watchdog)
 
 
-def loop(progress: Progress, *, stop: StopSignal, watchdog: Watchdog) -> Trained:
+def loop(progress: Progress, evaluations: Evaluations, *, stop: StopSignal, watchdog: Watchdog) -> Trained:
     """Resume and take steps until the last one, or until any rank is asked to stop."""
     run, engine, log, guard = progress.run, progress.engine, progress.log, progress.guard
     schedule = SCHEDULES.build(run.schedule, steps=progress.planned)
@@ -89,13 +92,14 @@ def loop(progress: Progress, *, stop: StopSignal, watchdog: Watchdog) -> Trained
     progress.resume()
     log.say(f"training from step {progress.clock.step} of {run.steps}")
     log.start(progress.clock.step)
+    evaluations.start(progress.epochs)
 
     # -------------------------------------------------------------------- loop
     while progress.clock.step < progress.last:
         asked, wanted = comm.any_true(stop.asked, progress.checkpoints.asks())
         if asked:
             break
-        if wanted or progress.checkpoints.due(progress.clock.step):
+        if wanted or progress.due():
             with watchdog.at("checkpoint", step=progress.clock.step):
                 progress.save()
         began, clock = time.perf_counter(), progress.clock
@@ -120,10 +124,14 @@ def loop(progress: Progress, *, stop: StopSignal, watchdog: Watchdog) -> Trained
         for message in loaded.skipped:
             log.say(f"skipped: {message}")
         log.tick(clock.step, rows)
-        if log.due(clock.step):
+        due = evaluations.due(clock.step, last=progress.last, epochs=progress.epochs)
+        if due:
+            with log.timer("evaluation"):
+                progress.evaluated = evaluations.run(due, clock, engine)
+        if due or log.due(clock.step):
             rate = {"learning_rate": run.optimizer.lr * factor, "grad_norm": update.grad_norm}
             progress.metrics = {**global_means(terms), **rate, **progress.stats()}
-            log.scalars(clock.step, progress.metrics)
+            log.scalars(clock.step, {**progress.metrics, **progress.evaluated})
     with watchdog.at("last checkpoint", step=progress.clock.step):
         path = progress.finish()
     return ended(progress, path, stop)

@@ -181,6 +181,11 @@ class Loader:
         """Number of batches there are; None: endless."""
         return self._steps.mixture.end
 
+    def epochs(self, step: int) -> float:
+        """Passes over the source of most rows in the first ``step`` batches."""
+        mixture = self._steps.mixture
+        return mixture.epochs(max(mixture.names, key=lambda name: mixture.shares[name].order.rows), step)
+
     def seek(self, step: int, *, last: int) -> None:
         """Make ``step`` the next batch, and ``last`` the end of the stream (or the data's end, if that is before)."""
         last = last if self.end is None else min(last, self.end)

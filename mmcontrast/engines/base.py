@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,13 @@ class Engine(Protocol):
 
     def gradients(self) -> dict[str, Tensor]:
         """The averaged gradient of each trainable parameter, between :meth:`one_update` and :meth:`step`."""
+
+    def weights(self, which: Literal["raw", "ema"] = "raw") -> Iterator[tuple[str, Tensor]]:
+        """Every parameter and buffer, whole on every rank, one at a time: read it before the next is asked for.
+
+        Args:
+            which: ema: where there is an average, the average; before the first :meth:`average` there is none.
+        """
 
     def model_state(self) -> dict[str, Tensor]:
         """Every parameter and buffer, whole, as copies on the CPU; on rank 0, and empty elsewhere."""

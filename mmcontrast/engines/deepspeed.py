@@ -184,16 +184,26 @@ class DeepSpeed:
         with GatheredParameters(parameters, modifier_rank=0 if change else None):
             yield
 
-    def model_state(self) -> dict[str, Tensor]:
-        """Every parameter and buffer, copied to the CPU of rank 0, one parameter gathered at a time."""
-        parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        result: dict[str, Tensor] = {}
+    def weights(self, which: Literal["raw", "ema"] = "raw") -> Iterator[tuple[str, Tensor]]:
+        """Every parameter and buffer, one parameter gathered at a time."""
+        parameters: dict[str, Any] = dict(self.model.named_parameters(remove_duplicate=False))
+        averaged = which == "ema" and any(AVERAGE in self._zero.optimizer.state[flat] for flat in self._flats())
+        if averaged:
+            self._link_slots()
         for name, value in self.model.state_dict().items():
             parameter = parameters.get(name)
+            if averaged and parameter is not None and parameter.requires_grad:
+                yield name, self._slot(parameter, AVERAGE)
+                continue
             with self._whole([] if parameter is None else [parameter]):
-                if comm.rank() == 0:
-                    source = value if parameter is None else parameter.detach()
-                    result[name] = source.to("cpu", copy=True, memory_format=torch.contiguous_format)
+                yield name, value if parameter is None else parameter.detach()
+
+    def model_state(self) -> dict[str, Tensor]:
+        """Every parameter and buffer, copied to the CPU of rank 0, one parameter gathered at a time."""
+        result: dict[str, Tensor] = {}
+        for name, value in self.weights():
+            if comm.rank() == 0:
+                result[name] = value.to("cpu", copy=True, memory_format=torch.contiguous_format)
         return result
 
     def load_model_state(self, state: dict[str, Tensor]) -> None:
@@ -219,11 +229,7 @@ class DeepSpeed:
         result: dict[str, Tensor] = {}
         for name, parameter in self._parameters.items():
             for slot in slots:
-                whole = (
-                    self._zero.get_full_hp_param(parameter, slot)
-                    if self.config.stage == 3
-                    else parameter.get_full_hp_param(slot)
-                )
+                whole = self._slot(parameter, slot)
                 if comm.rank() == 0:
                     result[f"{slot}/{name}"] = whole.to("cpu", copy=True)
             if comm.rank() == 0:
@@ -253,6 +259,12 @@ class DeepSpeed:
             for slot in slots:
                 if f"{slot}/{name}" in state:
                     self._put(parameter, state[f"{slot}/{name}"], slot)
+
+    def _slot(self, parameter: Any, slot: str) -> Tensor:
+        """A slot of the optimizer, whole on every rank."""
+        if self.config.stage == 3:
+            return self._zero.get_full_hp_param(parameter, slot)
+        return parameter.get_full_hp_param(slot)
 
     def _put(self, parameter: Any, value: Tensor, slot: str) -> None:
         if self.config.stage < 3:

@@ -104,6 +104,12 @@ class Replicated:
             if parameter.requires_grad
         }
 
+    def weights(self, which: Literal["raw", "ema"] = "raw") -> Iterator[tuple[str, Tensor]]:
+        """Every parameter and buffer, where it lies."""
+        first = all_names(self.model) if which == "ema" else {}
+        for name, value in self.model.state_dict().items():
+            yield name, self._average.get(first.get(name, ""), value.detach())
+
     def model_state(self) -> dict[str, Tensor]:
         """Every parameter and buffer, copied to the CPU of rank 0."""
         if comm.rank() > 0:

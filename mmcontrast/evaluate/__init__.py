@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from mmcontrast.registry import Registry
+from mmcontrast.evals import EVALUATORS
 
-EVALUATORS = Registry("evaluator", "mmcontrast.evaluate")
+__all__ = ["EVALUATORS"]

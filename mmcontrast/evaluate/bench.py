@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmcontrast import comm
 from mmcontrast.data.decode import decode_audio, decode_image
-from mmcontrast.errors import ConfigError, MetricError, SkipSample, did_you_mean
+from mmcontrast.errors import ConfigError, EvaluationFailed, MetricError, SkipSample, did_you_mean
 from mmcontrast.evaluate.base import Encoder, Shown
 from mmcontrast.evaluate.cache import EmbeddingCache
 from mmcontrast.evaluate.collection import Collection, located, open_collection
@@ -160,6 +160,7 @@ class Bench:
         data: Path | None = None,
         cache: EmbeddingCache | None = None,
         workers: int = 1,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep the encoders.
 
@@ -167,12 +168,14 @@ class Bench:
             data: folder from which sources' relative paths are meant; null: from where the process runs.
             cache: where embeddings are kept between runs.
             workers: threads that decode ahead of the encoder.
+            alive: called after each block.
         """
         self.encoders: dict[str, Encoder] = {"trained": encoder}
         if untrained is not None:
             self.encoders["untrained"] = untrained
         self.workers = workers
         self.opened: set[str] = set()  # sources so far
+        self._alive = alive
         self._quiet = quiet or comm.rank() != 0
         self._data, self._cache = data, cache
         self._media: dict[MediaKey, tuple[Rows, dict[str, Tensor]]] = {}
@@ -185,7 +188,8 @@ class Bench:
     def rows(self, source: str, where: dict[str, str]) -> Rows:
         """Return a source's rows, without decoding anything."""
         place = located(source, self._data)
-        rows = Rows(place, where)
+        with comm.together(EvaluationFailed):
+            rows = Rows(place, where)
         self.opened.add(place)
         return rows
 
@@ -220,11 +224,13 @@ class Bench:
     def _text_encoder(self, encoder: Encoder, texts: list[str]) -> Callable[[], Tensor]:
         def encode() -> Tensor:
             mine = []
-            for block in self._progress(list(_shares(len(texts))), f"{len(texts):,} texts"):
-                part = texts[block] if block is not None else [""]  # a forward all the same: ranks stay in step
-                z = encoder.encode("text", part)
-                if block is not None:
-                    mine.append(z)
+            with comm.together(EvaluationFailed):
+                for block in self._progress(list(_shares(len(texts))), f"{len(texts):,} texts"):
+                    part = texts[block] if block is not None else [""]  # a forward all the same: ranks stay in step
+                    z = encoder.encode("text", part)
+                    if block is not None:
+                        mine.append(z)
+                    self._alive()
             return torch.cat(_in_turn(comm.gather_objects(mine)))
 
         return encode
@@ -235,7 +241,9 @@ class Bench:
             found = {who: self._cache.find(self._cache_key(who, rows, modality)) for who in self.encoders}
             if all(each is not None for each in found.values()):
                 return {who: each for who, each in found.items() if each is not None}
-        blocks = _in_turn(comm.gather_objects(list(self._blocks(rows, modality))))
+        with comm.together(EvaluationFailed):
+            mine = list(self._blocks(rows, modality))
+        blocks = _in_turn(comm.gather_objects(mine))
         kept = [flag for block in blocks for flag in block.kept]
         rows.missing.extend(message for block in blocks for message in block.missing)
         rows.items = [item for item, flag in zip(rows.items, kept, strict=True) if flag]
@@ -264,6 +272,7 @@ class Bench:
             upcoming = iter(shares)
             label = f"{rows.collection.name} {modality}"
             for share in self._progress(shares, label):
+                self._alive()
                 while len(waiting) <= AHEAD:
                     block = next(upcoming, None)
                     if block is None:

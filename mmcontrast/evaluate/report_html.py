@@ -41,7 +41,7 @@ def write_report(tree: dict[str, Any], out: Path) -> Path:
         sections=_sections(reports),
         controls=any("untrained" in metric["controls"] for each in reports.values()
                      for metric in each["metrics"].values()),
-        skipped=tree["skipped"] | tree.get("absent", {}),
+        skipped=tree["skipped"] | tree.get("absent", {}) | tree.get("failed", {}),
         missing=[(each["title"] or name, each["num_missing"], each["missing"][:5])
                  for name, each in reports.items() if each["num_missing"]],
         galleries=_galleries(reports),

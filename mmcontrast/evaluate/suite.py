@@ -10,12 +10,13 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from mmcontrast.config import OneOf, config, dump, load, to_tree
 from mmcontrast.data.shards import resolve
-from mmcontrast.errors import ConfigError, MissingData, did_you_mean
+from mmcontrast.errors import ConfigError, EvaluationFailed, MissingData, did_you_mean
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Encoder, Report
 from mmcontrast.evaluate.bench import Bench
@@ -46,12 +47,13 @@ class SuiteResult:
     reports: dict[str, Report]
     skipped: dict[str, str] = field(default_factory=dict)  # evaluator -> why: a modality that the model lacks
     absent: dict[str, str] = field(default_factory=dict)  # evaluator -> which files are not there
+    failed: dict[str, str] = field(default_factory=dict)  # evaluator -> why it broke off, where that ends nothing
     about: dict[str, Any] = field(default_factory=dict)  # checkpoint, data, versions
 
     @property
     def partial(self) -> int:
-        """Evaluations without their files, and rows that could not be used."""
-        return len(self.absent) + sum(len(report.missing) for report in self.reports.values())
+        """Evaluations without their files or that failed, and rows that could not be used."""
+        return len(self.absent) + len(self.failed) + sum(len(report.missing) for report in self.reports.values())
 
 
 def suite_names() -> list[str]:
@@ -101,6 +103,8 @@ def run_suite(
     data: Path | None = None,
     cache: Path | None = None,
     workers: int = 1,
+    attempt: Callable[[str, Callable[[], Report]], Report] = lambda label, run: run(),
+    alive: Callable[[], None] = lambda: None,
 ) -> SuiteResult:
     """Run every evaluator whose modalities the encoder has; the others are named as skipped.
 
@@ -112,11 +116,13 @@ def run_suite(
         data: folder from which relative sources are meant.
         cache: folder where embeddings are kept between runs.
         workers: threads that decode.
+        attempt: calls an evaluator, given its name; what it raises as EvaluationFailed leaves that one out.
+        alive: called after each block of rows.
     """
     started = time.perf_counter()
     kept = None if cache is None else EmbeddingCache(cache)
-    bench = Bench(encoder, untrained, quiet=quiet, data=data, cache=kept, workers=workers)
-    reports, skipped, absent = {}, {}, {}
+    bench = Bench(encoder, untrained, quiet=quiet, data=data, cache=kept, workers=workers, alive=alive)
+    reports, skipped, absent, failed = {}, {}, {}, {}
     for number, (label, evaluator) in enumerate(suite.evals.items(), start=1):
         kind = EVALUATORS.get(evaluator.registry_name)
         lacking = [each for each in kind.modalities(evaluator) if each not in encoder.modalities]
@@ -126,7 +132,9 @@ def run_suite(
             continue
         say(f"[{number}/{len(suite.evals)}] {label}")
         try:
-            reports[label] = kind(evaluator).run(bench)
+            reports[label] = attempt(label, partial(kind(evaluator).run, bench))
+        except EvaluationFailed as error:
+            failed[label] = str(error)
         except MissingData as error:
             absent[label] = str(error)
             say(f"[{number}/{len(suite.evals)}] {label}: not run, {error}")
@@ -136,7 +144,7 @@ def run_suite(
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
     }
-    return SuiteResult(name, suite, reports, skipped, absent, facts)
+    return SuiteResult(name, suite, reports, skipped, absent, failed, facts)
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
@@ -174,6 +182,7 @@ def result_tree(result: SuiteResult) -> dict[str, Any]:
         "protocol": {"ties": "a tie with a wrong answer is wrong", "similarity": "float32"},
         "skipped": result.skipped,
         "absent": result.absent,
+        "failed": result.failed,
         "evaluators": evaluators,
     }
     return dict(_finite(tree))

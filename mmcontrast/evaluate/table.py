@@ -90,7 +90,7 @@ def print_table(tree: dict[str, Any]) -> None:
     out.print(table)
     for label, reason in tree["skipped"].items():
         out.print(f"skipped {label}: {reason}", highlight=False)
-    for label, reason in tree.get("absent", {}).items():
+    for label, reason in (tree.get("absent", {}) | tree.get("failed", {})).items():
         out.print(f"not run {label}: {reason}", highlight=False)
     missing = sum(report["num_missing"] for report in tree["evaluators"].values())
     if missing:
