@@ -17,6 +17,8 @@ _PUBLIC = {
     "Model": "mmcontrast.model",
     "Run": "mmcontrast.run",
     "load_run": "mmcontrast.run",
+    "load": "mmcontrast.export.embedder",
+    "Embedder": "mmcontrast.export.embedder",
     "train": "mmcontrast.train",
     "Loader": "mmcontrast.data.loader",
     "ShardSet": "mmcontrast.data.shards",

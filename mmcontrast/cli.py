@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   mmcontrast plan configs/quickstart.yaml --gpus 64           memory and batch of each rank, under every engine
   mmcontrast data index shards/                               index tars made by others; check every header
   mmcontrast eval run runs/quickstart --suite quickstart      table, results.json and report.html
+  mmcontrast export runs/quickstart towers/quickstart         towers for mmcontrast.load, ONNX, open_clip and others
   mmcontrast list towers                                      what can be named in a config
 """
 
@@ -33,6 +34,7 @@ KINDS = {
     "engines": "mmcontrast.engines:ENGINES",
     "steps": "mmcontrast.steps:STEPS",
     "evaluators": "mmcontrast.evaluate:EVALUATORS",
+    "exports": "mmcontrast.export:EXPORTS",
 }
 
 
@@ -98,6 +100,10 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.evaluate.command import add_commands
 
     add_commands(evaluation)
+    exporting = commands.add_parser("export", help="write towers for other packages, checked through them")
+    from mmcontrast.export.command import add_arguments as add_export_arguments
+
+    add_export_arguments(exporting)
     data = commands.add_parser("data", help="index shards, show what a set holds, verify every byte")
     from mmcontrast.data.command import add_commands as add_data_commands
 

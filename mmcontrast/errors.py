@@ -33,6 +33,10 @@ class CheckpointError(MMContrastError):
     """A checkpoint that is missing, damaged, or made by another config."""
 
 
+class ExportError(MMContrastError):
+    """A tower that a format cannot hold, a target that refuses a file, or one that computes something else."""
+
+
 class MissingData(MMContrastError):
     """Files of an evaluation that are not there, or hold no rows."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -48,6 +49,16 @@ class ModelConfig:
             for modality in of:
                 if modality not in self.towers:
                     raise ValueError(f"{name}.{modality}: there is no tower for {modality}.")
+
+    def limited(self, modalities: Collection[str]) -> ModelConfig:
+        """The same model with some of its towers."""
+        maps = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        fewer: dict[str, Any] = {
+            name: {modality: value for modality, value in of.items() if modality in modalities}
+            for name, of in maps.items()
+            if isinstance(of, dict)
+        }
+        return dataclasses.replace(self, **fewer)  # type: ignore[type-var]
 
     def specs(self) -> dict[str, InputSpec]:
         """What each modality's tower asks of the loader."""

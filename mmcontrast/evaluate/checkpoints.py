@@ -1,4 +1,4 @@
-"""What can be evaluated: a run of ours, an open_clip model with a weights file, a Hugging Face folder."""
+"""What can be evaluated: a run of ours, an export of it, open_clip models with weights, Hugging Face folders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from mmcontrast import checkpoint
 from mmcontrast.errors import CheckpointError
 from mmcontrast.evaluate.base import Encoder
+from mmcontrast.exported import is_exported, read_exported
+from mmcontrast.exported.folder import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Opened:
 
 
 def open_checkpoint(location: str, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> Opened:
-    """Open ``RUN``, ``RUN/checkpoints/STEP``, ``open_clip:NAME:WEIGHTS`` or ``hf:FOLDER``.
+    """Open ``RUN``, ``RUN/checkpoints/STEP``, ``open_clip:NAME:WEIGHTS``, ``hf:FOLDER`` or an exported folder.
 
     Args:
         weights: of a run of ours: as trained, or their moving average.
@@ -40,7 +42,32 @@ def open_checkpoint(location: str, *, device: str = "cpu", weights: checkpoint.W
         return open_clip_encoder(rest, device=device)
     if colon and kind == "hf":
         return transformers_encoder(Path(rest), device=device)
+    if is_exported(Path(location)):
+        return open_exported(Path(location), device=device, weights=weights)
     return open_run(Path(location), device=device, weights=weights)
+
+
+def open_exported(folder: Path, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> Opened:
+    """Open an exported folder, with the same untrained twin that its run has."""
+    from mmcontrast.config import dump
+    from mmcontrast.data.manifest import file_sha256
+    from mmcontrast.evaluate.encoder import load_encoder, untrained_encoder
+
+    encoder, found = load_encoder(folder, device=device, weights=weights), read_exported(folder)
+    source = found.about["source"]
+    return Opened(
+        name=str(folder),
+        home=folder,
+        encoder=encoder,
+        untrained=untrained_encoder(found.config, seed=found.about["seed"] + 1),
+        about={
+            "run": f"{source['run']} (exported, {found.dtype})",
+            "checkpoint": source["checkpoint"],
+            "weights_sha256": file_sha256(folder / WEIGHTS),
+            "config": source.get("config") or dump(found.config),
+            "training": [],
+        },
+    )
 
 
 def open_run(location: Path, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> Opened:

@@ -19,6 +19,7 @@ from mmcontrast.data.transforms.audio import eval_audio
 from mmcontrast.data.transforms.image import eval_image
 from mmcontrast.errors import CheckpointError, NeedsError
 from mmcontrast.evaluate.identity import identity_of
+from mmcontrast.exported import is_exported, read_exported
 from mmcontrast.geometry.base import Geometry
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.run_folder import read_run_folder
@@ -51,7 +52,7 @@ class TowerEncoder:
         Raises:
             NeedsError: the model has no audio tower.
         """
-        return self._spec("audio").sample_rate_hz
+        return self.spec("audio").sample_rate_hz
 
     @torch.inference_mode()
     def encode(self, modality: str, items: Sequence[Any], *, progress: str | None = None) -> Float[Tensor, "N D"]:
@@ -64,7 +65,7 @@ class TowerEncoder:
         Returns:
             float32 on the CPU, shape (N, D), on the model's geometry.
         """
-        self._spec(modality)
+        self.spec(modality)
         starts: Any = range(0, len(items), self._batch_rows)
         if progress is not None:
             from rich.progress import track
@@ -76,13 +77,18 @@ class TowerEncoder:
         ]
         return torch.cat(parts) if parts else torch.zeros(0, self.model.config.dim)
 
-    def _spec(self, modality: str) -> Any:
+    def spec(self, modality: str) -> Any:
+        """What a tower reads.
+
+        Raises:
+            NeedsError: the model has no such tower.
+        """
         if modality not in self.specs:
             raise NeedsError(f"this model has no {modality} tower; it has: {', '.join(self.modalities)}.")
         return self.specs[modality]
 
     def _stack(self, modality: str, items: Sequence[Any]) -> Tensor:
-        spec = self._spec(modality)
+        spec = self.spec(modality)
         if isinstance(spec, ImageSpec):
             arrays = [eval_image(item, size=spec.size) for item in items]
         elif isinstance(spec, AudioSpec):
@@ -94,7 +100,7 @@ class TowerEncoder:
 
 
 def load_encoder(location: Path, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> TowerEncoder:
-    """Load the encoder of a run folder (its newest valid checkpoint) or of one checkpoint in it.
+    """Load the encoder of a run folder (its newest valid checkpoint), of one checkpoint in it, or of an export.
 
     Args:
         weights: as trained, or their moving average (the run's field ``ema``).
@@ -102,10 +108,24 @@ def load_encoder(location: Path, *, device: str = "cpu", weights: checkpoint.Wei
     Raises:
         RunFolderError, CheckpointError: nothing usable is there.
     """
-    path = checkpoint.find(Path(location))
+    location = Path(location)
+    if is_exported(location):
+        if weights != "raw":
+            raise CheckpointError(f"'{location}' is an export, which has one set of weights; name the run for others.")
+        found = read_exported(location)
+        return TowerEncoder(fitted(Model(found.config), found.state, where=location), device=device)
+    path = checkpoint.find(location)
     run = read_run_folder(path.parent.parent)
-    model = Model(run.model)
     state = checkpoint.load_model_state(path, weights=weights)
+    return TowerEncoder(fitted(Model(run.model), state, where=path), device=device)
+
+
+def fitted(model: Model, state: dict[str, Tensor], *, where: Path) -> Model:
+    """Load the weights that encoding needs.
+
+    Raises:
+        CheckpointError: they do not fit; names ``where`` they come from.
+    """
     try:
         model.load_state_dict(
             {
@@ -116,10 +136,10 @@ def load_encoder(location: Path, *, device: str = "cpu", weights: checkpoint.Wei
         )
     except RuntimeError as error:
         raise CheckpointError(
-            f"the weights of '{path}' do not fit the towers that its config describes: another version of mmcontrast "
+            f"the weights of '{where}' do not fit the towers that its config describes: another version of mmcontrast "
             f"made them.\n{error}"
         ) from error
-    return TowerEncoder(model.requires_grad_(False), device=device)
+    return model.requires_grad_(False)
 
 
 def untrained_encoder(config: ModelConfig, *, seed: int = 0) -> TowerEncoder:

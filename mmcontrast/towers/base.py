@@ -62,6 +62,15 @@ class Tower(nn.Module):
         super().__init__()
         self.config = config
 
+    @classmethod
+    def without_weights(cls, config: Any) -> Any:
+        """The config of the same tower whose weights come from elsewhere: it names no weights file."""
+        return config
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Parameters of what the tower does to its inputs before the first weight, as plain JSON."""
+        return {}
+
     def forward(self, values: Values) -> Features:
         """Encode B rows."""
         raise NotImplementedError

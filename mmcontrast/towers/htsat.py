@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
@@ -100,6 +100,10 @@ class HTSAT(Tower):
         self.bn0.eval()
         return self
 
+    def preprocessing(self) -> dict[str, Any]:
+        """The log-mel front end."""
+        return {"log_mel": to_tree(self.config.mel)}
+
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""
         mel = self.bn0(self.mel(values)[..., None])[..., 0]  # (B, M, frames)
@@ -128,7 +132,8 @@ class HTSAT(Tower):
             shape = (runs * size, mels)
             mel = interpolate(mel.transpose(1, 2)[:, None], size=shape, mode="bicubic", align_corners=True)
             mel = mel[:, 0].transpose(1, 2)
-        return mel.reshape(len(mel), mels, runs, size).transpose(1, 2).reshape(len(mel), 1, size, size)
+        rows = mel.shape[0]
+        return mel.reshape(rows, mels, runs, size).transpose(1, 2).reshape(rows, 1, size, size)
 
 
 class PatchEmbed(nn.Module):

@@ -102,6 +102,6 @@ class HuggingFaceText(Tower):
         if self.config.pooling == "last_token":
             places = torch.arange(real.shape[1], device=real.device)
             last = torch.where(real, places, -1).amax(dim=1)
-            return hidden[torch.arange(len(hidden), device=hidden.device), last]
+            return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
         weight = real[:, :, None].to(hidden.dtype)
         return (hidden * weight).sum(dim=1) / weight.sum(dim=1)

@@ -8,6 +8,7 @@ import torch
 from annotated_types import Ge, Le
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from mmcontrast.config import Count, OneOf, config
 from mmcontrast.specs import TextSpec
@@ -52,19 +53,18 @@ class NgramText(Tower):
 
     def forward(self, values: Int[Tensor, "B T"]) -> Features:
         """Encode ids; 0 is padding."""
+        rows, tokens = values.shape
         grams, real = values, values != 0
-        total = values.new_zeros(len(values), self.width, dtype=torch.float32)
-        count = values.new_zeros(len(values), 1, dtype=torch.float32)
+        longer = pad(values, (0, self.config.n - 1))
+        total = values.new_zeros(rows, self.width, dtype=torch.float32)
+        count = values.new_zeros(rows, 1, dtype=torch.float32)
         for length in range(1, self.config.n + 1):
             if length > 1:  # extend each gram by the next word; Knuth's multiplier spreads the hash
-                if grams.shape[1] < 2:
-                    break
-                following = values[:, length - 1 :]
-                grams = (grams[:, :-1] * 2_654_435_761 + following) % (2**31 - 1)
-                real = real[:, :-1] & (following != 0)
-            rows = (grams + length) % self.config.buckets
+                following = longer[:, length - 1 : length - 1 + tokens]
+                grams = (grams * 2_654_435_761 + following) % (2**31 - 1)
+                real = real & (following != 0)
             weight = real[:, :, None].float()
-            total = total + (self.table(rows) * weight).sum(dim=1)
+            total = total + (self.table((grams + length) % self.config.buckets) * weight).sum(dim=1)
             count = count + weight.sum(dim=1)
         return Features(self.layers(total / count.clamp_min(1)))
 

@@ -67,6 +67,11 @@ class OpenCLIPImage(Tower):
         self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
         self.width = int(settings["embed_dim"])
 
+    def preprocessing(self) -> dict[str, Any]:
+        """Mean and deviation of each channel, of pixels in [0, 1]."""
+        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
+        return {"mean": (self.mean / 255).flatten().tolist(), "std": (self.std / 255).flatten().tolist()}
+
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
         assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)

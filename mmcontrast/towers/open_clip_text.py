@@ -64,17 +64,18 @@ class OpenCLIPText(Tower):
         """Encode ids; 0 is padding."""
         inner: Any = self.inner
         values = values[:, : inner.context_length]
-        tokens = values.shape[1]
+        rows, tokens = values.shape
+        places = torch.arange(tokens, device=values.device)
         x = inner.token_embedding(values) + inner.positional_embedding[:tokens]
-        x = inner.ln_final(inner.transformer(x, attn_mask=inner.attn_mask[:tokens, :tokens]))
+        x = inner.ln_final(inner.transformer(x, attn_mask=inner.attn_mask[places][:, places]))
         # The end token has the largest id of all; a row of padding alone reads its first place.
         last = values.argmax(dim=1)
-        pooled = x[torch.arange(len(x), device=x.device), last]
+        pooled = x[torch.arange(rows, device=x.device), last]
         projection = inner.text_projection
         if projection is not None:
             pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
         # Id 0 is CLIP's "!" as well as the padding: places tell real tokens, ids do not.
-        return Features(pooled, x, torch.arange(tokens, device=x.device) <= last[:, None])
+        return Features(pooled, x, places <= last[:, None])
 
     def layout(self) -> Layout:
         """Words and places; blocks; norm and projection."""

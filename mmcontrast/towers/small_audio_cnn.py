@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
@@ -81,6 +81,10 @@ class SmallAudioCNN(Tower):
         self.width = config.width
         self.stem.to(memory_format=torch.channels_last)
         self.stages.to(memory_format=torch.channels_last)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """The log-mel front end."""
+        return {"log_mel": to_tree(self.config.mel)}
 
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""

@@ -68,6 +68,10 @@ class SmallResNet(Tower):
         self.width = width * config.grid**2
         self.to(memory_format=torch.channels_last)  # a quarter less time on a CPU
 
+    def preprocessing(self) -> dict[str, Any]:
+        """Pixels are brought to [-1, 1]."""
+        return {"mean": [0.5] * 3, "std": [0.5] * 3}
+
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
         pixels = values.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -46,7 +47,7 @@ class TimmImage(Tower):
         super().__init__(config)
         self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path)
         load_weights(self.inner, config.weights)
-        replace_batch_norm(self.inner, config.batch_norm or ("group" if config.weights is None else "frozen"))
+        replace_batch_norm(self.inner, _policy(config))
         replace_patch_convolutions(self.inner)
         defaults: Any = self.inner.default_cfg
         self.register_buffer("mean", 255 * torch.tensor(defaults["mean"]).view(3, 1, 1), persistent=False)
@@ -56,6 +57,16 @@ class TimmImage(Tower):
             probe = torch.zeros(1, 3, config.size, config.size)
             self.width = self.inner.eval()(probe).shape[1]
             self.inner.train()
+
+    @classmethod
+    def without_weights(cls, config: Any) -> Any:
+        """The weights file gone; what it decided about batch norm written out."""
+        return replace(config, weights=None, batch_norm=_policy(config))
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Mean and deviation of each channel, of pixels in [0, 1]."""
+        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
+        return {"mean": (self.mean / 255).flatten().tolist(), "std": (self.std / 255).flatten().tolist()}
 
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
@@ -69,6 +80,10 @@ class TimmImage(Tower):
     def checkpoint_activations(self) -> None:
         """As timm does it."""
         checkpoint_timm(self.inner, self.config.name)
+
+
+def _policy(config: Any) -> BatchNormPolicy:
+    return config.batch_norm or ("group" if config.weights is None else "frozen")
 
 
 def create_timm(name: str, *, size: int | None = None, **options: Any) -> nn.Module:

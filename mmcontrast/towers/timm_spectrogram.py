@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower
@@ -51,6 +51,10 @@ class TimmSpectrogram(Tower):
         with torch.no_grad():
             self.width = self.inner.eval()(torch.zeros(1, 1, config.size, config.size)).shape[1]
             self.inner.train()
+
+    def preprocessing(self) -> dict[str, Any]:
+        """The log-mel front end."""
+        return {"log_mel": to_tree(self.config.mel)}
 
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""
