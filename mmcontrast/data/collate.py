@@ -62,7 +62,7 @@ def stacked(cells: list[Tensor]) -> Tensor:
         return torch.stack(cells)
     first = cells[0]
     storage = torch.UntypedStorage._new_shared(len(cells) * first.nbytes)
-    whole = torch.empty(0, dtype=first.dtype).set_(storage, 0, (len(cells), *first.shape))
+    whole = torch.empty(0, dtype=first.dtype).set_(storage).view(len(cells), *first.shape)
     return torch.stack(cells, out=whole)
 
 
