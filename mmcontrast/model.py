@@ -24,7 +24,19 @@ from mmcontrast.towers import TOWERS
 from mmcontrast.tuning.apply import apply_training
 from mmcontrast.tuning.fields import TowerTraining
 from mmcontrast.tuning.freeze import rests
-from mmcontrast.types import Batch, Column, Embedded, Embeddings, Features, Needs, Terms, Tokens, Values, map_values
+from mmcontrast.types import (
+    Batch,
+    Column,
+    Embedded,
+    Embeddings,
+    Features,
+    Needs,
+    RowLosses,
+    Terms,
+    Tokens,
+    Values,
+    map_values,
+)
 
 
 @config
@@ -207,14 +219,17 @@ class Model(nn.Module):
         self._seen = embeddings.detached()  # for after_step; forward itself moves nothing
         losses: dict[str, Tensor] = {}
         scalars: dict[str, Tensor] = {}
+        rows: list[tuple[float, RowLosses]] = []
         for name, objective in self.objectives.items():
             assert isinstance(objective, Objective)
             terms = objective(embeddings.limited(objective.needs()))
+            rows += [] if terms.rows is None else [(objective.config.weight, terms.rows)]
             losses[name] = objective.config.weight * terms.loss
             scalars[f"loss/{name}"] = terms.loss.detach()
             scalars |= {f"{name}/{key}": value for key, value in terms.scalars.items()}
         whole = self.combiner(losses, [column.z for column in embeddings.columns.values()])
-        return Terms(loss=whole.loss, scalars=scalars | (whole.scalars if len(losses) > 1 else {}))
+        scalars |= whole.scalars if len(losses) > 1 else {}
+        return Terms(loss=whole.loss, scalars=scalars, rows=RowLosses.total(rows))
 
     def after_step(self) -> None:
         """Let objectives and the momentum copy move their state; call once an update, on every rank."""

@@ -22,6 +22,7 @@ from mmcontrast.progress import Progress
 from mmcontrast.randomness import seed_all, seed_rank
 from mmcontrast.run import Run, build_objectives, check
 from mmcontrast.run_folder import open_run_folder
+from mmcontrast.source_losses import SourceLosses
 from mmcontrast.steps import STEPS
 from mmcontrast.stopping import StopSignal
 from mmcontrast.teacher import load_teacher
@@ -87,6 +88,7 @@ def loop(progress: Progress, evaluations: Evaluations, *, stop: StopSignal, watc
     run, engine, log, guard = progress.run, progress.engine, progress.log, progress.guard
     schedule = SCHEDULES.build(run.schedule, steps=progress.planned)
     step = STEPS.build(run.step, engine=engine)
+    by_source = SourceLosses(progress.loader.names, per_step=run.data.draw == "per_step", device=engine.device)
 
     # ------------------------------------------------------------------ resume
     progress.resume()
@@ -119,6 +121,8 @@ def loop(progress: Progress, evaluations: Evaluations, *, stop: StopSignal, watc
             progress.leave_out(trouble)
             if trouble.action == "rollback":
                 continue
+        elif applied:
+            by_source.add(terms, loaded.sources)
         rows = len(loaded.batch) * comm.world_size()
         progress.advance(rows, time.perf_counter() - began)
         for message in loaded.skipped:
@@ -130,7 +134,7 @@ def loop(progress: Progress, evaluations: Evaluations, *, stop: StopSignal, watc
                 progress.evaluated = evaluations.run(due, clock, engine)
         if due or log.due(clock.step):
             rate = {"learning_rate": run.optimizer.lr * factor, "grad_norm": update.grad_norm}
-            progress.metrics = {**global_means(terms), **rate, **progress.stats()}
+            progress.metrics = {**global_means(terms), **rate, **by_source.taken(), **progress.stats()}
             log.scalars(clock.step, {**progress.metrics, **progress.evaluated})
     with watchdog.at("last checkpoint", step=progress.clock.step):
         path = progress.finish()

@@ -5,7 +5,7 @@ Letters: B rows on this rank, D embedding width, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -292,8 +292,26 @@ class Embeddings(Mapping[str, Embedded]):
 
 
 @dataclass(frozen=True)
+class RowLosses:
+    """The loss of each row before the mean, without graph: for the log alone."""
+
+    values: Float[Tensor, " B"]
+    counted: Bool[Tensor, " B"]  # rows that the mean counts
+
+    @staticmethod
+    def total(parts: Sequence[tuple[float, RowLosses]]) -> RowLosses | None:
+        """Sum of several losses of the same rows, each times its factor; None of none."""
+        if not parts:
+            return None
+        values = [factor * part.values.masked_fill(~part.counted, 0.0) for factor, part in parts]
+        counted = torch.stack([part.counted for _, part in parts]).any(dim=0)
+        return RowLosses(torch.stack(values).sum(dim=0), counted)
+
+
+@dataclass(frozen=True)
 class Terms:
-    """What an objective returns: its loss (a mean over the global batch) and scalars to log."""
+    """What an objective returns: its loss (a mean over the global batch) and what to log."""
 
     loss: Float[Tensor, ""]
     scalars: dict[str, Tensor] = field(default_factory=dict)
+    rows: RowLosses | None = None  # where the loss is a mean over rows

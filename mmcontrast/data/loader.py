@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mmcontrast.config import Count, Fraction, NonNegative, NonNegativeCount, Positive, config
@@ -70,6 +73,7 @@ class Loaded:
 
     batch: Batch
     skipped: list[str] = field(default_factory=list)  # one message a damaged row, which another row replaced
+    sources: Int[Tensor, " B"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))  # in Loader.names
 
 
 class _Steps(Dataset[Loaded]):
@@ -104,7 +108,8 @@ class _Steps(Dataset[Loaded]):
             self._draw(self.sources[draws.names[source]], position, skipped)
             for source, position in zip(draws.source.tolist(), draws.position.tolist(), strict=True)
         ]
-        return Loaded(collate(rows, specs=self.specs, encode=self.encode, labels=self.labels), skipped)
+        batch = collate(rows, specs=self.specs, encode=self.encode, labels=self.labels)
+        return Loaded(batch, skipped, torch.from_numpy(draws.source.astype(np.int64)))
 
     def _draw(self, source: Source, position: int, skipped: list[str]) -> Drawn:
         for attempt in range(MAX_SUBSTITUTES):
@@ -175,6 +180,11 @@ class Loader:
         self._next = 0
         self._last = 0
         self.rows = self.skipped = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Sources, in the order of the numbers that rows carry."""
+        return self._steps.mixture.names
 
     @property
     def end(self) -> int | None:

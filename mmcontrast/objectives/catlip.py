@@ -12,7 +12,7 @@ from mmcontrast import comm
 from mmcontrast.config import Count, NonNegative, config
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import Objective, Spaces
-from mmcontrast.types import Embeddings, Needs, Terms
+from mmcontrast.types import Embeddings, Needs, RowLosses, Terms
 
 
 @OBJECTIVES.register("catlip", "multi_label")
@@ -61,7 +61,8 @@ class CatLIP(Objective):
         )
         rows = (softplus(logits) - targets * logits).mean(dim=1)
         counted = column.present & real.any(dim=1)
-        return Terms(loss=comm.row_mean(rows, counted.float()), scalars=_accuracy(logits, targets, counted))
+        loss = comm.row_mean(rows, counted.float())
+        return Terms(loss=loss, scalars=_accuracy(logits, targets, counted), rows=RowLosses(rows.detach(), counted))
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from mmcontrast.objectives.base import LogitScale, Objective, masked_cross_entro
 from mmcontrast.tiles.logsumexp import logsumexp
 from mmcontrast.tiles.tiling import TilesConfig, apart, other_groups
 from mmcontrast.tiles.walk import Side
-from mmcontrast.types import Embedded, Embeddings, Needs, Terms
+from mmcontrast.types import Embedded, Embeddings, Needs, RowLosses, Terms
 
 
 @OBJECTIVES.register("infonce", "clip", "ntxent_cross_modal")
@@ -73,22 +73,23 @@ class InfoNCE(Objective):
         weights = self.config.weights or (1.0,) * len(self.config.pairs)
         losses: list[Tensor] = []
         scalars: dict[str, Tensor] = {}
+        rows: list[tuple[float, RowLosses]] = []
         for (a, b), weight in zip(self.config.pairs, weights, strict=True):
             name = pair_name(a, b)
             scale = self.scales[name]()
-            loss = self._pair_loss(emb[a], emb[b], scale, group)
+            values = self._pair_rows(emb[a], emb[b], scale, group)
+            both = emb[a].present & emb[b].present
+            loss = comm.row_mean(values, both.float())
+            rows.append((weight, RowLosses(values.detach(), both)))
             losses.append(weight * loss)
             scalars[name] = loss.detach()
             scalars[f"{name}.logit_scale"] = scale.detach().squeeze(0)
-        return Terms(loss=torch.stack(losses).sum(), scalars=scalars)
+        return Terms(loss=torch.stack(losses).sum(), scalars=scalars, rows=RowLosses.total(rows))
 
-    def _pair_loss(self, a: Embedded, b: Embedded, scale: Tensor, group: Tensor | None) -> Tensor:
-        both = a.present & b.present
+    def _pair_rows(self, a: Embedded, b: Embedded, scale: Tensor, group: Tensor | None) -> Tensor:
         if self.config.tiles.apply_to(len(a.z)):
-            rows = self._in_tiles(a, b, scale, group)
-        else:
-            rows = (self._direction(a, b, scale, group) + self._direction(b, a, scale, group)) / 2
-        return comm.row_mean(rows, both.float())
+            return self._in_tiles(a, b, scale, group)
+        return (self._direction(a, b, scale, group) + self._direction(b, a, scale, group)) / 2
 
     def _in_tiles(self, a: Embedded, b: Embedded, scale: Tensor, group: Tensor | None) -> Tensor:
         """Both directions at once: (B,) their mean, which counts where a and b are present."""

@@ -9,7 +9,7 @@ import torch
 from mmcontrast.config import Count, config
 from mmcontrast.engines.base import Engine
 from mmcontrast.steps import STEPS, Allows, always
-from mmcontrast.types import Batch, Terms
+from mmcontrast.types import Batch, RowLosses, Terms
 
 
 @STEPS.register("accumulate")
@@ -60,8 +60,15 @@ class Accumulate:
                     self.engine.discard()
                     return terms
                 self.engine.backward(terms.loss / len(micros), last=number == len(micros))
-                found.append(Terms(terms.loss.detach(), terms.scalars))
+                found.append(Terms(terms.loss.detach(), terms.scalars, terms.rows))
         scalars = {
             name: torch.stack([terms.scalars[name] for terms in found]).mean(dim=0) for name in found[0].scalars
         }
-        return Terms(torch.stack([terms.loss for terms in found]).mean(), scalars)
+        return Terms(torch.stack([terms.loss for terms in found]).mean(), scalars, _joined(found))
+
+
+def _joined(found: list[Terms]) -> RowLosses | None:
+    parts = [terms.rows for terms in found if terms.rows is not None]
+    if len(parts) < len(found):
+        return None
+    return RowLosses(torch.cat([part.values for part in parts]), torch.cat([part.counted for part in parts]))
