@@ -123,6 +123,7 @@ class Model(nn.Module):
             config.dim,
             {name: tower.width for name, tower in towers.items()},
             teacher_dim=None if teacher is None else teacher.dim,
+            token_widths={name: tower.token_width for name, tower in towers.items()},
             similarity=self.geometry.similarity,
             curvature=self.geometry.curvature if self.geometry.curved else None,
         )

@@ -309,6 +309,7 @@ def check_objectives(run: Run, objectives: Mapping[str, Any]) -> None:
         run.model.dim,
         widths,
         teacher_dim=None if teacher is None else teacher.dim,
+        token_widths=widths,
         similarity=geometry.similarity,
         curvature=geometry.curvature if geometry.curved else None,
     )

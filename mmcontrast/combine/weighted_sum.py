@@ -12,6 +12,7 @@ from mmcontrast.combine import COMBINERS
 from mmcontrast.combine.base import Combiner
 from mmcontrast.config import Count, NonNegative, NonNegativeCount, config
 from mmcontrast.errors import did_you_mean
+from mmcontrast.types import Terms
 
 
 @config
@@ -56,6 +57,11 @@ class WeightedSum(Combiner):
             for name in config.ramps
             if name not in names
         ]
+
+    def forward(self, losses: dict[str, Tensor], shared: list[Tensor]) -> Terms:
+        """Return the sum; only factors that change are logged."""
+        terms = super().forward(losses, shared)
+        return Terms(terms.loss, {f"factor/{name}": terms.scalars[f"factor/{name}"] for name in self.config.ramps})
 
     def factors(self, losses: dict[str, Tensor], shared: list[Tensor]) -> dict[str, Tensor]:
         """The ramps' values at this update."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -28,7 +28,8 @@ class Spaces:
     """Sizes of the model that an objective's own weights depend on."""
 
     dim: int  # width of the shared embedding
-    widths: Mapping[str, int]  # modality -> width of its tower's pooled features and tokens
+    widths: Mapping[str, int]  # modality -> width of its tower's pooled features
+    token_widths: Mapping[str, int] = field(default_factory=dict)  # modality -> width of its tower's tokens
     teacher_dim: int | None = None  # width of the teacher's embedding; None without a teacher
     similarity: Similarity | None = None  # the geometry's; None: the dot product
     curvature: Callable[[], Tensor] | None = None  # the geometry's, of shape (1,); None where space is flat

@@ -75,6 +75,11 @@ class Tower(nn.Module):
         """Encode B rows."""
         raise NotImplementedError
 
+    @property
+    def token_width(self) -> int:
+        """Size of a token of Features.tokens; the pooled features' unless a tower says otherwise."""
+        return self.width
+
     def layout(self) -> Layout:
         """Where each parameter stands between input and output; one that is not made of blocks is all ``final``."""
         return layout_of(self, embeddings=(), blocks=())

@@ -60,6 +60,11 @@ class OpenCLIPText(Tower):
         self.inner: nn.Module = _build_text_tower(settings["embed_dim"], settings["text_cfg"], quick_gelu)
         self.width = int(settings["embed_dim"])
 
+    @property
+    def token_width(self) -> int:
+        """Width of the transformer, before the projection."""
+        return int(open_clip_config(self.config.name)["text_cfg"]["width"])
+
     def forward(self, values: Int[Tensor, "B T"]) -> Features:
         """Encode ids; 0 is padding."""
         inner: Any = self.inner

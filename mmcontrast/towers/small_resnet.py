@@ -72,6 +72,11 @@ class SmallResNet(Tower):
         """Pixels are brought to [-1, 1]."""
         return {"mean": [0.5] * 3, "std": [0.5] * 3}
 
+    @property
+    def token_width(self) -> int:
+        """Channels of the last feature map."""
+        return int(self.config.widths[-1])
+
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
         pixels = values.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1

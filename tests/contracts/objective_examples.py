@@ -29,6 +29,8 @@ OBJECTIVE_EXAMPLES: dict[str, Any] = {
     "alignment_uniformity": _of("alignment_uniformity", across=0.5),
     "barlow_twins": _of("barlow_twins"),
     "byol": _of("byol", hidden=6),
+    "captioning": _of("captioning", vocabulary=11, longest=6, width=8, heads=2, layers=1),
+    "captioning:sound": _of("captioning", column="audio", vocabulary=11, width=8, heads=2, layers=1, parallel=0.5),
     "catlip": _of("catlip", classes=7),
     "continual_distillation": _of("continual_distillation"),
     "contrastive_distillation": _of("contrastive_distillation"),
@@ -82,6 +84,12 @@ OBJECTIVE_EXAMPLES: dict[str, Any] = {
 
 # Geometry of the examples that need another one than the sphere.
 CURVED: dict[str, Any] = {"entailment": Lorentz.Config(), "geometry_contrast": Gaussian.Config()}
+
+
+def reads_tokens(example: str) -> bool:
+    """Whether it reads tokens, which a cached step does not carry."""
+    objective = OBJECTIVES.build(OBJECTIVE_EXAMPLES[example])
+    return bool(objective.needs().tokens)
 
 
 def registered_name(example: str) -> str:

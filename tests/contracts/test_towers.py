@@ -88,3 +88,12 @@ def test_shapes_need_no_weights(config: Any) -> None:
     with torch.device("meta"):
         shapes = {name: parameter.shape for name, parameter in build(config).named_parameters()}
     assert shapes == {name: parameter.shape for name, parameter in build(config).named_parameters()}
+
+
+@pytest.mark.parametrize("config", NAMES, indirect=True)
+def test_tokens_have_the_width_that_the_tower_says(config: Any) -> None:
+    tower = build(config).eval()
+    features = tower(inputs(config, 2))
+    assert features.pooled.shape == (2, tower.width)
+    if features.tokens is not None:
+        assert features.tokens.shape[::2] == (2, tower.token_width)
