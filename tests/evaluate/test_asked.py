@@ -139,3 +139,99 @@ def test_a_source_of_rows_alone_says_which_readers_list_queries(tmp_path: Path) 
     put(tmp_path / "set" / "a" / "x.png", picture(1))
     with pytest.raises(ConfigError, match="lists no queries. Readers that do: cirr, fashioniq, judgements"):
         evaluate("graded_ranking", f"folder:{tmp_path / 'set'}")
+
+
+# ----------------------------------------------------------------- composed
+
+
+def cirr(root: Path) -> str:
+    """Change the red number of a picture; five others of its group differ in the green one or by another red."""
+    names = {f"dev-{red}-{green}-0-img0": (red, green) for red in range(6) for green in range(6)}
+    put(root / "image_splits" / "split.rc2.val.json", json.dumps({name: f"./dev/{name}.png" for name in names}))
+    for name, numbers in names.items():
+        put(root / "dev" / f"{name}.png", picture(*numbers))
+    queries = []
+    for number, green in enumerate(range(6)):
+        reference, target = f"dev-0-{green}-0-img0", f"dev-2-{green}-0-img0"
+        others = [f"dev-{red}-{(green + 1) % 6}-0-img0" for red in range(1, 5)]
+        queries.append(
+            {"pairid": number, "reference": reference, "target_hard": target, "target_soft": {target: 1.0},
+             "caption": "not red 0 but red 2", "img_set": {"id": 1, "members": [reference, target, *others]}}
+        )  # fmt: skip
+    put(root / "captions" / "cap.rc2.val.json", json.dumps(queries))
+    return f"cirr:{root}"
+
+
+def test_cirr_leaves_the_reference_out_and_ranks_in_the_group(tmp_path: Path) -> None:
+    report = evaluate("composed_retrieval", cirr(tmp_path), untrained=FakeEncoder(noise=1, kind="random"))
+    assert report.facts["pool"] == 36 and report.facts["reference_left_out"] and report.num_rows == 6
+    whole, subset, mean = (report.metrics[name] for name in ("R@1", "Rs@1", "mean"))
+    assert whole.value == subset.value == mean.value == 1
+    assert whole.chance == pytest.approx(1 / 35) and subset.chance == pytest.approx(1 / 5)
+    assert mean.chance == pytest.approx((5 / 35 + 1 / 5) / 2)
+    assert whole.controls["image_only"] < 1 and whole.controls["text_only"] < 1
+    assert whole.controls["constant"] == subset.controls["constant"] == 0
+    assert report.gallery[0].answers[0].right and len(report.gallery) == 6
+
+
+def test_fashioniq_joins_its_remarks_and_keeps_the_reference(tmp_path: Path) -> None:
+    names = [f"B{red}{green}" for red in range(6) for green in range(10)]
+    for name in names:
+        put(tmp_path / "images" / f"{name}.png", picture(int(name[1]), int(name[2])))
+    queries = [
+        {"candidate": f"B0{green}", "target": f"B3{green}", "captions": ["is not red 0.", "is red 3, "]}
+        for green in range(4)
+    ]
+    put(tmp_path / "image_splits" / "split.dress.val.json", json.dumps(names))
+    put(tmp_path / "captions" / "cap.dress.val.json", json.dumps(queries))
+    report = evaluate("composed_retrieval", f"fashioniq:{tmp_path}", recall=[10, 50])
+    assert set(report.metrics) == {"R@10", "R@50", "mean"} and not report.facts["reference_left_out"]
+    assert report.metrics["mean"].value == 1 and report.metrics["mean"].chance == pytest.approx(
+        (10 / 60 + 50 / 60) / 2
+    )
+
+
+def test_a_query_whose_picture_is_damaged_is_named(tmp_path: Path) -> None:
+    source = cirr(tmp_path)
+    put(tmp_path / "dev" / "dev-2-3-0-img0.png", b"damaged")
+    report = evaluate("composed_retrieval", source)
+    # It is a target once, and a candidate of the group before it.
+    assert report.num_rows == 4 and sum("row 'dev-2-3-0-img0' is not there" in each for each in report.missing) == 2
+
+
+# ---------------------------------------------------------------- analogies
+
+
+def simat(root: Path) -> str:
+    lines, changes = ["region_id,subj,rel,obj"], [
+        ",transfo_id,region_id,field,value,target,norm,query_ids,target_ids,dataset_id,norm2,is_test"
+    ]  # fmt: skip
+    for red in range(3):
+        for green in range(4):
+            region = f"{red}{green}"
+            folder = root / "images" / f"A red {red} beside green {green}"
+            put(folder / f"{region}.jpg", picture(red, green))
+            lines.append(f"{region},red {red},beside,green {green}")
+            other = (red + 1) % 3
+            changes.append(f"0,0,{region},subj,red {red},red {other},1,0,0,0,{4 if green else 1},{green < 3}")
+    changes.append("0,0,00,obj,green 0,green 9,1,0,0,0,4,True")  # nobody took that picture
+    put(root / "triplets.csv", "\n".join(lines))
+    put(root / "transfos.csv", "\n".join(changes))
+    return f"simat:{root}"
+
+
+def test_an_analogy_changes_one_part_of_a_picture(tmp_path: Path) -> None:
+    report = evaluate("analogies", simat(tmp_path), strength=[1, 0.1], untrained=FakeEncoder(noise=1, kind="random"))
+    best, weak = report.metrics["accuracy, strength 1"], report.metrics["accuracy, strength 0.1"]
+    assert best.value == pytest.approx(1) and best.chance == pytest.approx(1 / 11) and report.num_rows == 9
+    assert best.controls["image_only"] == weak.value == best.controls["text_only"] == best.controls["constant"] == 0
+    assert report.missing == ["query '00 obj green 9': no right picture is there to be found"]
+
+
+def test_analogies_weigh_as_the_reader_says(tmp_path: Path) -> None:
+    source = simat(tmp_path)
+    for red in range(3):  # what becomes of green 0 is wrong now: three queries of weight 1 beside six of 1/2
+        put(tmp_path / "images" / f"A red {red} beside green 0" / f"{red}0.jpg", picture(red + 10, 20 - red))
+    report = evaluate("analogies", source)
+    assert report.metrics["accuracy, strength 1"].value == pytest.approx(3 / 6)
+    assert sum(report.per_item[0].values["accuracy, strength 1"]) == 6

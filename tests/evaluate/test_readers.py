@@ -189,6 +189,15 @@ def judgements(root: Path) -> None:
         put(root / f"{name}.png", picture(1))
 
 
+def simat(root: Path) -> None:
+    lines = ["region_id,subj,rel,obj", "61,dog,laying in,pillow", "62,cat,laying in,pillow"]
+    put(root / "triplets.csv", "\n".join(lines))
+    head = ",transfo_id,region_id,field,value,target,norm,query_ids,target_ids,dataset_id,norm2,is_test"
+    put(root / "transfos.csv", f"{head}\n24,24,61,subj,dog,cat,26,203,120,1642,871,True\n")
+    put(root / "images" / "A dog laying in pillow" / "61.jpg", picture(1))
+    put(root / "images" / "A cat laying in pillow" / "62.jpg", picture(2))
+
+
 # reader -> how its files look, rows, classes, first row's fields
 CASES: dict[str, tuple[Make, int, tuple[str, ...], dict[str, Any]]] = {
     "folder": (folder, 3, ("n01", "n02", "n03"), {"label": "n01", "folder": "n01"}),
@@ -207,6 +216,7 @@ CASES: dict[str, tuple[Make, int, tuple[str, ...], dict[str, Any]]] = {
     "sts_benchmark": (sts_benchmark, 1, (), {"score": 2.5, "sentence1": 'A girl is "here.', "sentence2": "A girl."}),
     "cirr": (cirr, 2, (), {"picture": "dev-1"}),
     "fashioniq": (fashioniq, 2, (), {"picture": "B1"}),
+    "simat": (simat, 2, (), {"caption": "A dog laying in pillow"}),
     "judgements": (judgements, 2, (), {"text": "Shoe", "product": "p1"}),
 }  # fmt: skip
 

@@ -51,6 +51,7 @@ class CIRR:
                         "text": str(row["caption"]),
                         "target": str(row["target_hard"]),
                         "subset": [str(name) for name in row["img_set"]["members"]],
+                        "excluded": [str(row["reference"])],  # from both pools, as the official server does
                     }
                 )
             except (KeyError, TypeError) as error:

@@ -42,7 +42,7 @@ class FashionIQ:
         queries = []
         for number, row in enumerate(read_json(path, list)):
             try:
-                texts = [str(text).strip(" .,") for text in row["captions"]]
+                texts = [str(text).strip(" .,?") for text in row["captions"]]
                 queries.append(
                     {
                         "key": f"{number:05d}",
@@ -50,6 +50,7 @@ class FashionIQ:
                         "text": self.config.joint.join(texts),
                         "target": str(row["target"]),
                         "subset": [],
+                        "excluded": [],
                     }
                 )
             except (KeyError, TypeError) as error:
