@@ -221,10 +221,10 @@ def simat(root: Path) -> str:
 
 
 def test_an_analogy_changes_one_part_of_a_picture(tmp_path: Path) -> None:
-    report = evaluate("analogies", simat(tmp_path), strength=[1, 0.1], untrained=FakeEncoder(noise=1, kind="random"))
-    best, weak = report.metrics["accuracy, strength 1"], report.metrics["accuracy, strength 0.1"]
+    report = evaluate("analogies", simat(tmp_path), strength=[1, -1], untrained=FakeEncoder(noise=1, kind="random"))
+    best, away = report.metrics["accuracy, strength 1"], report.metrics["accuracy, strength -1"]
     assert best.value == pytest.approx(1) and best.chance == pytest.approx(1 / 11) and report.num_rows == 9
-    assert best.controls["image_only"] == weak.value == best.controls["text_only"] == best.controls["constant"] == 0
+    assert best.controls["image_only"] == away.value == best.controls["text_only"] == best.controls["constant"] == 0
     assert report.missing == ["query '00 obj green 9': no right picture is there to be found"]
 
 

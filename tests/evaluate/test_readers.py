@@ -198,6 +198,22 @@ def simat(root: Path) -> None:
     put(root / "images" / "A cat laying in pillow" / "62.jpg", picture(2))
 
 
+def sick(root: Path) -> None:
+    lines = ["pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment",
+             '6\tThere is no "boy" here\tA group of boys\t3.3\tNEUTRAL']  # fmt: skip
+    put(root / "SICK_test_annotated.txt", "\n".join(lines) + "\n")
+
+
+def senteval(root: Path) -> None:
+    put(root / "downstream" / "MR" / "rt-polarity.pos", "a fine caf\xe9 \x85 film\n".encode("latin-1"))
+    put(root / "downstream" / "MR" / "rt-polarity.neg", "dull\n\n")
+    put(root / "downstream" / "TREC" / "train_5500.label", "DESC:manner How did it start ?\n")
+    put(root / "downstream" / "TREC" / "TREC_10.label", "NUM:dist How far : is it ?\n")
+    for split, label in (("train", 1), ("dev", 0), ("test", 1)):
+        put(root / "downstream" / "SST" / "binary" / f"sentiment-{split}", f"so so {split}\t{label}\n")
+    put(root / "probing" / "bigram_shift.txt", "tr\tO\tOne two .\nte\tI\tTwo one .\n")
+
+
 # reader -> how its files look, rows, classes, first row's fields
 CASES: dict[str, tuple[Make, int, tuple[str, ...], dict[str, Any]]] = {
     "folder": (folder, 3, ("n01", "n02", "n03"), {"label": "n01", "folder": "n01"}),
@@ -216,6 +232,8 @@ CASES: dict[str, tuple[Make, int, tuple[str, ...], dict[str, Any]]] = {
     "sts_benchmark": (sts_benchmark, 1, (), {"score": 2.5, "sentence1": 'A girl is "here.', "sentence2": "A girl."}),
     "cirr": (cirr, 2, (), {"picture": "dev-1"}),
     "fashioniq": (fashioniq, 2, (), {"picture": "B1"}),
+    "sick": (sick, 1, (), {"score": 3.3, "sentence1": 'There is no "boy" here', "entailment": "NEUTRAL"}),
+    "senteval": (senteval, 2, ("negative", "positive"), {"text": "a fine caf\xe9 \x85 film", "label": "positive"}),
     "simat": (simat, 2, (), {"caption": "A dog laying in pillow"}),
     "judgements": (judgements, 2, (), {"text": "Shoe", "product": "p1"}),
 }  # fmt: skip
@@ -319,6 +337,57 @@ def test_a_set_of_ones_own_is_one_yaml(tmp_path: Path) -> None:
     assert found.content(0, "audio")
     with pytest.raises(MMContrastError, match="no audio"):
         found.content(1, "audio")
+
+
+def test_tasks_of_senteval_have_splits_or_folds(tmp_path: Path) -> None:
+    senteval(tmp_path)
+    assert [read("senteval", tmp_path, task="TREC").info(row) for row in (0, 1)] == [
+        {"text": "How did it start ?", "label": "DESC", "split": "train"},
+        {"text": "How far : is it ?", "label": "NUM", "split": "test"},
+    ]
+    assert read("senteval", tmp_path, task="SST2").info(1) == {
+        "text": "so so dev",
+        "label": "negative",
+        "split": "dev",
+    }
+    shift = read("senteval", tmp_path / "probing", task="BigramShift")
+    assert shift.info(1) == {"text": "Two one .", "label": "I", "split": "test"} and len(shift) == 2
+    assert 0 <= int(read("senteval", tmp_path).info(0)["fold"]) < 10
+    with pytest.raises(ValueError, match="Did you mean 'BigramShift'"):
+        read("senteval", tmp_path, task="BigramShfit")
+    put(tmp_path / "downstream" / "TREC" / "TREC_10.label", "how far\n")
+    with pytest.raises(ConfigError, match="line 1: expected CLASS:kind"):
+        read("senteval", tmp_path, task="TREC")
+
+
+def test_the_authors_file_of_sick_holds_all_splits(tmp_path: Path) -> None:
+    head = "pair_ID\tsentence_A\tsentence_B\tentailment_label\trelatedness_score\tentailment_AB\tSemEval_set"
+    rows = ["1\ta\tb\tNEUTRAL\t4.5\tx\tTRAIN", "2\tc\td\tENTAILMENT\t1\tx\tTEST"]
+    put(tmp_path / "SICK.txt", "\n".join([head, *rows]))
+    found = read("sick", tmp_path)
+    assert len(found) == 1 and found.info(0) == {
+        "sentence1": "c", "sentence2": "d", "score": 1.0, "entailment": "ENTAILMENT",
+    }  # fmt: skip
+
+
+def test_a_parquet_table_is_read_by_its_columns(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "score": [1.5, 5.0], "many": [["x"], []]})
+    parquet.write_table(table, tmp_path / "test.parquet")
+    found = read("table", tmp_path, file="test.parquet")
+    assert found.info(1) == {"sentence1": "b", "sentence2": "d", "score": 5.0, "many": []}
+    with pytest.raises(ConfigError, match="no column label; it has: sentence1"):
+        read("table", tmp_path, file="test.parquet", label="label")
+    put(tmp_path / "bad.parquet", "PAR1")
+    with pytest.raises(ConfigError, match="is no parquet table"):
+        read("table", tmp_path, file="bad.parquet")
+
+
+def test_quotation_marks_can_be_text(tmp_path: Path) -> None:
+    put(tmp_path / "dev.tsv", 'index\tsentence1\n0\t"We did\n1\tit" they said\n')
+    found = read("table", tmp_path, file="dev.tsv", quotes=False)
+    assert [found.info(row)["sentence1"] for row in (0, 1)] == ['"We did', 'it" they said']
 
 
 @pytest.mark.parametrize(

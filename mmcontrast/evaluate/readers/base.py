@@ -79,8 +79,8 @@ def first_existing(root: Path, names: tuple[str, ...], *, what: str) -> Path:
     raise MissingData(f"{what}: expected one of {', '.join(names)} under '{root}'.")
 
 
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file, with or without a byte-order mark.
+def read_text(path: Path, *, encoding: str = "utf-8-sig") -> str:
+    """Read a text file; by default UTF-8, with or without a byte-order mark.
 
     Raises:
         ConfigError: it is too large, or not UTF-8.
@@ -88,21 +88,25 @@ def read_text(path: Path) -> str:
     if path.stat().st_size > MAX_TABLE_BYTES:
         raise ConfigError(f"'{path}' is over 1 GiB: not the list that was expected.")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding=encoding)
     except UnicodeDecodeError as error:
         raise ConfigError(f"'{path}' is not UTF-8: {error}") from error
 
 
-def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str = ",") -> list[dict[str, str]]:
+def read_table(
+    path: Path, columns: tuple[str, ...], *, delimiter: str = ",", quotes: bool = True
+) -> list[dict[str, str]]:
     """Read a table with a header.
 
     Args:
         columns: those that must be there.
+        quotes: whether a cell may stand in quotation marks; else they are part of the text.
 
     Raises:
         ConfigError: a column or a cell is missing; names the line.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter, quoting=quoting)
     header = [str(name).strip() for name in reader.fieldnames or []]
     reader.fieldnames = header
     lacking = [name for name in columns if name not in header]

@@ -1,4 +1,4 @@
-"""A set of one's own: a csv, tsv or jsonl table that names files and fields."""
+"""A set of one's own: a csv, tsv, jsonl or parquet table that names files and fields."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mmcontrast.config import config
-from mmcontrast.errors import ConfigError
+from mmcontrast.errors import ConfigError, MissingPackage
 from mmcontrast.evaluate.collection import Collection, Entry, Listed
 from mmcontrast.evaluate.names import class_names
 from mmcontrast.evaluate.readers import READERS
 from mmcontrast.evaluate.readers.base import existing, inside, read_table, read_text
+
+MAX_CELLS = 50_000_000  # of a parquet table
 
 
 @READERS.register("table")
@@ -26,7 +28,8 @@ class Table:
         """Fields of the reader."""
 
         root: Path = Path(".")  # folder of the table and of the files
-        file: str  # .csv, .tsv or .jsonl below root
+        file: str  # .csv, .tsv, .jsonl or .parquet below root
+        quotes: bool = True  # may cells of a .csv or .tsv stand in quotation marks? GLUE's do not
         media: dict[str, str] = {}  # image or audio -> column that names the file
         key: str | None = None  # column of unique names; null: line numbers
         lists: dict[str, str] = {}  # column -> separator
@@ -71,8 +74,12 @@ class Table:
     def _rows(self, path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
         if path.suffix == ".jsonl":
             rows = _json_lines(path, needed)
+        elif path.suffix == ".parquet":
+            rows = _parquet(path, needed)
         else:
-            rows = read_table(path, needed, delimiter="\t" if path.suffix == ".tsv" else ",")  # type: ignore[assignment]
+            rows = read_table(  # type: ignore[assignment]
+                path, needed, delimiter="\t" if path.suffix == ".tsv" else ",", quotes=self.config.quotes
+            )
         for row in rows:
             for column, separator in self.config.lists.items():
                 if isinstance(row[column], str):
@@ -92,4 +99,24 @@ def _json_lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or any(name not in row for name in needed):
             raise ConfigError(f"'{path}' line {number}: expected a map with {', '.join(needed) or 'fields'}.")
         rows.append(row)
+    return rows
+
+
+def _parquet(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Columns of numbers, strings and lists; pictures and sounds inside of a table are not read."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingPackage("parquet tables need pyarrow: pip install pyarrow.") from error
+    try:
+        names = parquet.read_schema(path).names
+        lacking = [name for name in needed if name not in names]
+        if lacking:
+            raise ConfigError(f"'{path}' has no column {', '.join(lacking)}; it has: {', '.join(names)}.")
+        if parquet.read_metadata(path).num_rows * len(names) > MAX_CELLS:
+            raise ConfigError(f"'{path}' holds over {MAX_CELLS:,} cells: not the table that was expected.")
+        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise ConfigError(f"'{path}' is no parquet table: {error}") from error
     return rows
