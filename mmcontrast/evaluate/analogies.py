@@ -10,6 +10,7 @@ from torch import Tensor
 from mmcontrast.config import NonNegativeCount, config
 from mmcontrast.errors import MissingData
 from mmcontrast.evaluate import EVALUATORS
+from mmcontrast.evaluate.arithmetic import projected
 from mmcontrast.evaluate.asked import Asked
 from mmcontrast.evaluate.base import Evaluator, Example, Metric, PerItem, Report, constant_like, mean_of, spread_out
 from mmcontrast.evaluate.bench import Bench, Rows
@@ -62,7 +63,7 @@ class Analogies(Evaluator):
         change = self._changes(bench, asked)
 
         def ranked(who: str, strength: float, *, picture: float = 1.0) -> Among:
-            query = bench.encoders[who].geometry.project(picture * z[who][references] + strength * change[who])
+            query = projected(bench, who, picture * z[who][references] + strength * change[who])
             return pools.rank(query, z[who], similarity=bench.similarity(who), shown=ANSWERS)
 
         def share(found: Among) -> float:

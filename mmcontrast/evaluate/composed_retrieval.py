@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmcontrast.config import Count, NonNegativeCount, config
 from mmcontrast.evaluate import EVALUATORS
+from mmcontrast.evaluate.arithmetic import projected
 from mmcontrast.evaluate.asked import Asked
 from mmcontrast.evaluate.base import (
     Evaluator,
@@ -75,7 +76,7 @@ class ComposedRetrieval(Evaluator):
         bags = bench.texts([bag_of_words(caption) for caption in captions])["trained"]
 
         def ranked(who: str, references: Tensor, words: Tensor) -> dict[str, Among]:
-            query = bench.encoders[who].geometry.project(references + self.config.text_weight * words)
+            query = projected(bench, who, references + self.config.text_weight * words)
             return task.rank(query, z[who], bench.similarity(who))
 
         reference, words = z["trained"][pictures], texts["trained"]

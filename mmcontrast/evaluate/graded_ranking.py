@@ -12,6 +12,7 @@ from torch import Tensor
 from mmcontrast.config import Count, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
+from mmcontrast.evaluate.arithmetic import projected
 from mmcontrast.evaluate.asked import Asked
 from mmcontrast.evaluate.base import Evaluator, Metric, PerItem, Report, constant_like, mean_of
 from mmcontrast.evaluate.bench import Bench, Rows
@@ -201,7 +202,6 @@ def _products(bench: Bench, config: Any) -> tuple[Rows, dict[str, Tensor], list[
     words = bench.texts(titles)
     total = sum(weights.values())
     mixed = {
-        who: bench.encoders[who].geometry.project((weights["image"] * z[who] + weights["text"] * words[who]) / total)
-        for who in z
+        who: projected(bench, who, (weights["image"] * z[who] + weights["text"] * words[who]) / total) for who in z
     }
     return rows, mixed, titles

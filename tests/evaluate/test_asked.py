@@ -18,6 +18,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Report
 from mmcontrast.evaluate.bench import Bench
+from mmcontrast.geometry.lorentz import Lorentz
 from mmcontrast.geometry.sphere import Sphere
 from tests.evaluate.fakes import FakeEncoder, picture
 
@@ -197,6 +198,13 @@ def test_a_query_whose_picture_is_damaged_is_named(tmp_path: Path) -> None:
     report = evaluate("composed_retrieval", source)
     # It is a target once, and a candidate of the group before it.
     assert report.num_rows == 4 and sum("row 'dev-2-3-0-img0' is not there" in each for each in report.missing) == 2
+
+
+def test_sums_of_embeddings_need_dot_products(tmp_path: Path) -> None:
+    encoder = TwoColours()
+    encoder.geometry = Lorentz(Lorentz.Config())  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match="adds embeddings, which a Lorentz geometry gives no meaning to"):
+        evaluate("composed_retrieval", cirr(tmp_path), encoder)
 
 
 # ---------------------------------------------------------------- analogies
