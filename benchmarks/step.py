@@ -24,7 +24,6 @@ from mmcontrast.heads.identity import Identity
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.objectives.infonce import InfoNCE
 from mmcontrast.optim.adamw import AdamW
-from mmcontrast.optim.groups import decay_groups
 from mmcontrast.steps.plain import Plain
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.towers.open_clip_image import OpenCLIPImage
@@ -54,7 +53,7 @@ def measure() -> list[Row]:
         if difference > LARGEST_DIFFERENCE:
             raise RuntimeError(f"gradients differ by {difference:.2g} of the largest one")
         step = Plain(Plain.Config(), engine=engine)
-        optimizer = torch.optim.AdamW(decay_groups(peer, weight_decay=0.2), lr=5e-4, betas=(0.9, 0.98), eps=1e-6)
+        optimizer = torch.optim.AdamW(peer_groups(peer), lr=5e-4, betas=(0.9, 0.98), eps=1e-6)
 
         def ours(step: Any = step, engine: Any = engine) -> None:
             step(batch)
@@ -77,6 +76,13 @@ def measure() -> list[Row]:
             )
         )
     return rows
+
+
+def peer_groups(peer: torch.nn.Module) -> list[dict[str, Any]]:
+    """The peer's parameters, matrices and kernels decaying as ours do."""
+    matrices = [parameter for parameter in peer.parameters() if parameter.ndim >= 2]
+    others = [parameter for parameter in peer.parameters() if parameter.ndim < 2]
+    return [{"params": matrices, "weight_decay": 0.2}, {"params": others, "weight_decay": 0.0}]
 
 
 def pictures() -> Tensor:

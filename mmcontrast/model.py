@@ -19,8 +19,10 @@ from mmcontrast.geometry.sphere import Sphere
 from mmcontrast.heads import HEADS
 from mmcontrast.heads.linear import Linear
 from mmcontrast.objectives.base import Objective, Spaces
+from mmcontrast.optim.groups import Place
 from mmcontrast.specs import InputSpec
 from mmcontrast.towers import TOWERS
+from mmcontrast.towers.base import Tower
 from mmcontrast.tuning.apply import apply_training
 from mmcontrast.tuning.fields import TowerTraining
 from mmcontrast.tuning.freeze import rests
@@ -162,6 +164,21 @@ class Model(nn.Module):
             assert isinstance(objective, Objective)
             total = total | objective.needs()
         return total
+
+    def places(self) -> dict[str, Place]:
+        """Where each parameter stands: its tower and its depth there; heads stand on top of their towers."""
+        places = {name: Place(None, 0, 0) for name, _ in self.named_parameters()}
+        for modality, tower in self.towers.items():
+            assert isinstance(tower, Tower)
+            layout = tower.layout()
+            top = len(layout.blocks) + 1
+            depths = [layout.embeddings, *layout.blocks, layout.final]
+            depth_of = {name: depth for depth, names in enumerate(depths) for name in names}
+            for name, _ in tower.named_parameters():
+                places[f"towers.{modality}.{name}"] = Place(modality, depth_of[name], top)
+            for name, _ in self.heads[modality].named_parameters():
+                places[f"heads.{modality}.{name}"] = Place(modality, top, top)
+        return places
 
     def forward(self, what: Literal["embed", "loss"], value: Any) -> Any:
         """Dispatch: ``("embed", Batch) -> Embeddings`` or ``("loss", Embeddings) -> Terms``."""

@@ -31,6 +31,7 @@ from mmcontrast.optim import OPTIMIZERS, SCHEDULES
 from mmcontrast.optim.adamw import AdamW
 from mmcontrast.optim.average import AverageConfig
 from mmcontrast.optim.cosine import Cosine
+from mmcontrast.optim.groups import groups_in_words
 from mmcontrast.specs import InputSpec
 from mmcontrast.steps import STEPS
 from mmcontrast.steps.plain import Plain
@@ -135,6 +136,7 @@ def check(run: Run) -> list[str]:
     world_size = comm.launch().world_size
     if run.data.batch_rows % world_size:
         problems.append(f"data.batch_rows: {run.data.batch_rows} rows do not divide among {world_size} ranks.")
+    problems += optimizer_problems(run)
     if not problems:
         for name, source in run.data.sources.items():
             problems += check_derived(name, source, open_source(run.data, name).manifest.columns)
@@ -148,7 +150,39 @@ def check(run: Run) -> list[str]:
     local = run.data.batch_rows // world_size
     lines = [f"{world_size} rank(s) x {local} rows = {run.data.batch_rows:,} rows per update, {run.steps:,} updates"]
     lines += STEPS.get(run.step.registry_name).in_words(run.step, rows=local, world_size=world_size)
-    return [*lines, *trained, *mixture_in_words(run)]
+    return [*lines, *trained, *optimizer_in_words(run), *mixture_in_words(run)]
+
+
+def optimizer_problems(run: Run) -> list[str]:
+    """Towers that have rates but are not there, and an optimizer that the engine cannot run."""
+    problems = [
+        f"optimizer.towers.{name}: model.towers has no tower for {name}.{did_you_mean(name, run.model.towers)}"
+        for name in run.optimizer.towers
+        if name not in run.model.towers
+    ]
+    engine, optimizer = run.engine.registry_name, run.optimizer.registry_name
+    if ENGINES.get(engine).cuts_weights and OPTIMIZERS.get(optimizer).whole_weights:
+        problems.append(
+            f"optimizer.type: '{optimizer}' looks at each weight as a whole, but engine '{engine}' gives it flat "
+            "parts of them. Set engine.type to ddp, or optimizer.type to adamw."
+        )
+    return problems
+
+
+def optimizer_in_words(run: Run) -> list[str]:
+    """The learning rate over the run; where it or weight decay differ within the model, a line for each tower."""
+    schedule, steps = SCHEDULES.build(run.schedule, steps=run.steps), run.steps
+    peak = max(range(min(steps, run.schedule.warmup_steps + 1)), key=schedule.factor)
+    shown = ", ".join(
+        f"{run.optimizer.lr * schedule.factor(step):.3g} at update {step + 1:,}"
+        for step in sorted({0, peak, steps - 1})
+    )
+    lines = [f"optimizer {run.optimizer.registry_name}, schedule {run.schedule.registry_name}: learning rate {shown}"]
+    if not run.optimizer.vary:
+        return lines
+    with torch.device("meta"):  # shapes without weights
+        model = Model(run.model, build_objectives(run), combine=run.combine)
+    return [*lines, *groups_in_words(model, OPTIMIZERS.build(run.optimizer).groups(model))]
 
 
 def check_training(model: ModelConfig) -> list[str]:

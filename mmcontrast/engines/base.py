@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ class Engine(Protocol):
     from ZeRO 3 to ddp, or from two ranks to one, bit for bit.
     """
 
+    cuts_weights: ClassVar[bool]  # whether an optimizer sees flat parts of weights, not each as it is
     device: torch.device
     model: Model
 

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Le
@@ -42,6 +42,8 @@ class DeepSpeed:
 
     Source: Rajbhandari et al. 2019, arXiv:1910.02054; offload: Ren et al. 2021, arXiv:2101.06840.
     """
+
+    cuts_weights: ClassVar[bool] = True
 
     @config
     class Config:
@@ -84,6 +86,7 @@ class DeepSpeed:
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
         }
         self._scale = LossScale(enabled=False)  # bf16 has the range of fp32
+        assert not optimizer.whole_weights, "check() refuses an optimizer that needs whole weights"
         built: torch.optim.Optimizer = optimizer.build(self.model)
         assert parameter_names(self.model).keys() == {id(p) for group in built.param_groups for p in group["params"]}
         self._base = [group["lr"] for group in built.param_groups]
@@ -338,7 +341,7 @@ def _settings(config: Any) -> dict[str, Any]:
         "gradient_clipping": config.clip_norm or 0.0,  # deepspeed clips to 1 when the key is missing
         "prescale_gradients": False,
         "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,  # only torch's own AdamW, which looks at no shape
+        "zero_allow_untested_optimizer": True,  # none that looks at whole weights comes here
         "zero_force_ds_cpu_optimizer": False,  # torch's fused AdamW also updates offloaded states
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 class Replicated:
     """Plain torch: autocast, backward, clip, step.  Subclasses say how gradients are averaged."""
+
+    cuts_weights: ClassVar[bool] = False
 
     def __init__(self, config: Any, *, model: Model, optimizer: Any) -> None:
         self.config = config

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmcontrast.config import NonNegativeCount, config
 from mmcontrast.optim import SCHEDULES
+from mmcontrast.optim.warmup import warmup
 
 
 @SCHEDULES.register("constant")
@@ -25,6 +26,6 @@ class Constant:
     def factor(self, step: int) -> float:
         """Factor of the update number ``step``, counted from 0."""
         if step < self.config.warmup_steps:
-            return (step + 1) / self.config.warmup_steps
+            return warmup(step, self.config.warmup_steps)
         left = self.steps - step
         return min(1.0, left / self.config.cooldown_steps) if self.config.cooldown_steps else 1.0

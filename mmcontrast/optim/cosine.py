@@ -7,6 +7,7 @@ from typing import Any
 
 from mmcontrast.config import Fraction, NonNegativeCount, config
 from mmcontrast.optim import SCHEDULES
+from mmcontrast.optim.warmup import warmup
 
 
 @SCHEDULES.register("cosine")
@@ -28,8 +29,8 @@ class Cosine:
 
     def factor(self, step: int) -> float:
         """Factor of the update number ``step``, counted from 0."""
-        warmup = self.config.warmup_steps
-        if step < warmup:
-            return (step + 1) / warmup
-        progress = min(1.0, (step - warmup) / max(1, self.steps - warmup))
+        warming = self.config.warmup_steps
+        if step < warming:
+            return warmup(step, warming)
+        progress = min(1.0, (step - warming) / max(1, self.steps - warming))
         return self.config.final + (1 - self.config.final) * 0.5 * (1 + math.cos(math.pi * progress))

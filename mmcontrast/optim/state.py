@@ -42,7 +42,7 @@ def write_state(optimizer: torch.optim.Optimizer, names: dict[int, str], state: 
             name = names[id(parameter)]
             found = {slot: state[f"{slot}/{name}"] for slot in slots if f"{slot}/{name}" in state}
             if STEP in group and STEP in found:
-                group[STEP] = int(found.pop(STEP))
+                group[STEP] = found.pop(STEP).to(group[STEP].device, copy=True)
             on_device = bool(group.get("fused") or group.get("capturable"))
             if found:
                 optimizer.state[parameter] = {

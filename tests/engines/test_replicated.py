@@ -13,6 +13,7 @@ from mmcontrast.engines import ENGINES
 from mmcontrast.engines.base import Engine
 from mmcontrast.engines.loss_scale import LossScale
 from mmcontrast.errors import CheckpointError, LaunchError
+from mmcontrast.optim import OPTIMIZERS
 from mmcontrast.optim.adamw import AdamW
 from mmcontrast.steps import STEPS
 from mmcontrast.types import Batch
@@ -20,12 +21,13 @@ from tests import tiny
 from tests.dist.pool import on_ranks
 
 ROWS = 12
+ADAMW = AdamW.Config(lr=1e-2)
 
 
-def build(name: str, **fields: Any) -> Engine:
+def build(name: str, optimizer: Any = ADAMW, **fields: Any) -> Engine:
     config = ENGINES.get(name).Config(device="cpu", **fields)
     ENGINES.get(name).start(config)
-    return ENGINES.build(config, model=tiny.model().eval(), optimizer=AdamW(AdamW.Config(lr=1e-2)))
+    return ENGINES.build(config, model=tiny.model().eval(), optimizer=OPTIMIZERS.build(optimizer))
 
 
 def step_of(name: str, engine: Engine) -> Any:
