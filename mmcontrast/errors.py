@@ -25,6 +25,10 @@ class ShardError(MMContrastError):
     """A manifest or shard that is missing, damaged, or not what its manifest says."""
 
 
+class BadSamples(ShardError):
+    """More bad samples than the budget allows."""
+
+
 class RunFolderError(MMContrastError):
     """A run folder that cannot be written, or that belongs to another config."""
 
@@ -51,6 +55,8 @@ class MissingPackage(MMContrastError):
 
 class SkipSample(MMContrastError):
     """One bad sample: counted by cause and logged by key, never fatal by itself."""
+
+    row: int | None = None  # position in its set, where a source drew it
 
     def __init__(self, message: str, *, cause: str = "other", lasting: bool = True) -> None:
         """Describe it.

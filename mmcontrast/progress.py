@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from mmcontrast import comm
 from mmcontrast.checkpoint import Clock
 from mmcontrast.checkpoint.writer import Checkpoints
-from mmcontrast.data.loader import Loader
+from mmcontrast.data.loader import Loaded, Loader
+from mmcontrast.data.quarantine import Quarantine
 from mmcontrast.engines.base import Engine
+from mmcontrast.errors import BadSamples
 from mmcontrast.evals import PREFIX
 from mmcontrast.guard import Guard, Trouble, agreed
 from mmcontrast.journal import Entry, Journal
@@ -17,6 +20,8 @@ from mmcontrast.logs import Log
 from mmcontrast.randomness import restore_all, seed_all
 from mmcontrast.run import Run
 from mmcontrast.run_folder import describe
+
+EXAMPLES = 3  # bad rows of each source and cause that the console names; the log names all
 
 
 class Progress:
@@ -27,6 +32,8 @@ class Progress:
         self.clock = Clock()
         self.guard = Guard(run.guard, limit=run.spike_limit)
         self.journal = Journal(run.out / "journal.jsonl")
+        self.quarantine = Quarantine(run.out, run.data.quarantine)
+        self._said_of: Counter[tuple[str, str]] = Counter()  # (source, cause) -> bad rows named on the console
         self.metrics: dict[str, float] = {}  # the last row of metrics.jsonl, without evaluations
         self.evaluated: dict[str, float] = {}  # numbers of the weights as they are now, if this step was evaluated
         self._about = describe(run)
@@ -56,13 +63,15 @@ class Progress:
             if len(saved.ranks) == comm.world_size():
                 mine = saved.ranks[comm.rank()]
                 restore_all(mine["random"])
-                self.loader.load_counts(mine["loader"])
             else:  # none of these ranks has a past: new draws, a function of seed, step and rank
                 seed_all(self.run.seed + 7919 * (1 + self.clock.step), comm.rank())
                 self.log.say(
                     f"the checkpoint is of {len(saved.ranks)} rank(s), this run has {comm.world_size()}: "
                     "the samples of each step stay the same, dropout is drawn anew"
                 )
+            self.loader.load_counts([each["loader"] for each in saved.ranks])
+        self.clock.batch = self.journal.next_batch(self.clock.batch)
+        self.loader.remember(self.quarantine.resume(self.clock.batch))
         self._seek(self.clock.batch)
         return saved is not None
 
@@ -76,13 +85,41 @@ class Progress:
         best = self.run.checkpoint.keep_best > 0 and self.run.checkpoint.best_metric in self.evaluated
         return self.checkpoints.due(self.clock.step) or (best and self.checkpoints.saved_step != self.clock.step)
 
+    def next_batch(self) -> Loaded:
+        """The next batch of this rank.  Not collective.
+
+        Raises:
+            BadSamples: a row of it is bad, and so is all that would replace it; the log names them.
+        """
+        try:
+            return next(self.loader)
+        except BadSamples as error:
+            raise BadSamples(f"{error}\n{self.quarantine.emergency(self.loader.take_bad())}") from error
+
+    def quarantine_rows(self) -> None:
+        """Write down the bad rows that were found since the last call.
+
+        Raises:
+            BadSamples: there were too many.
+        """
+        for row in self.quarantine.add(self.loader.take_bad()):
+            self._said_of[row.source, row.cause] += 1
+            if self._said_of[row.source, row.cause] <= EXAMPLES:
+                self.log.say(f"quarantined: {row.detail}")
+
     def save(self) -> None:
         """Begin to write a checkpoint."""
         self.checkpoints.take(self.clock, self.engine, loader=self.loader.counts(), about=self._said())
 
     def finish(self) -> Path:
         """Make sure that the last state is on the disk; return its folder."""
-        return self.checkpoints.finish(self.clock, self.engine, loader=self.loader.counts(), about=self._said())
+        self.quarantine_rows()
+        path = self.checkpoints.finish(self.clock, self.engine, loader=self.loader.counts(), about=self._said())
+        for account in self.loader.accounts([(each.first_batch, each.last_batch) for each in self.journal.rollbacks]):
+            self.log.say(account.in_words())
+        if self.quarantine.path.is_file():
+            self.log.say(f"quarantined rows, each with its cause: {self.quarantine.path}")
+        return path
 
     def average(self) -> None:
         """Move the average of the weights, if the config asks for one and this step is due."""

@@ -99,6 +99,7 @@ FREE_FIELDS = (
     # All of data.storage but check_crc32, and nothing of data.limits: those two say which rows are damaged.
     "data.storage.cache", "data.storage.cache_bytes", "data.storage.schemes", "data.storage.retries",
     "data.storage.backoff_seconds", "data.storage.timeout_seconds", "data.storage.on_shard_error",
+    "data.quarantine",
 )  # fmt: skip
 # States know no engine: a run may go on under another one.  Of an engine's fields only these change the numbers.
 ENGINE_NUMBERS = ("engine.precision", "engine.clip_norm")

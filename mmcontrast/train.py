@@ -98,7 +98,9 @@ def loop(progress: Progress, evaluations: Evaluations, *, stop: StopSignal, watc
 
     # -------------------------------------------------------------------- loop
     while progress.clock.step < progress.last:
-        asked, wanted = comm.any_true(stop.asked, progress.checkpoints.asks())
+        asked, wanted, bad = comm.any_true(stop.asked, progress.checkpoints.asks(), bool(progress.loader.bad))
+        if bad:
+            progress.quarantine_rows()
         if asked:
             break
         if wanted or progress.due():
@@ -106,7 +108,7 @@ def loop(progress: Progress, evaluations: Evaluations, *, stop: StopSignal, watc
                 progress.save()
         began, clock = time.perf_counter(), progress.clock
         with log.timer("data"), watchdog.at("data", step=clock.step):
-            loaded = next(progress.loader)
+            loaded = progress.next_batch()
         with log.timer("step"), watchdog.at("step", step=clock.step):
             guard.begin(left_out=progress.journal.skips(clock.batch))
             terms = step(loaded.batch.to(engine.device), allows=guard.allows)
@@ -125,8 +127,6 @@ def loop(progress: Progress, evaluations: Evaluations, *, stop: StopSignal, watc
             by_source.add(terms, loaded.sources)
         rows = len(loaded.batch) * comm.world_size()
         progress.advance(rows, time.perf_counter() - began)
-        for message in loaded.skipped:
-            log.say(f"skipped: {message}")
         log.tick(clock.step, rows)
         due = evaluations.due(clock.step, last=progress.last, epochs=progress.epochs)
         if due:

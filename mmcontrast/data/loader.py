@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,15 +15,18 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mmcontrast.config import Count, Fraction, NonNegative, NonNegativeCount, Positive, config
+from mmcontrast import comm
+from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, config
+from mmcontrast.data.accounting import Account, accounts
 from mmcontrast.data.collate import Encode, collate
 from mmcontrast.data.columns import joined_labels
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.mixture import Draw, Mixture, Share, Stage
+from mmcontrast.data.quarantine import BadRow, QuarantineConfig
 from mmcontrast.data.shards import ShardSet, open_shards
 from mmcontrast.data.source import Drawn, Source, SourceConfig, line_order
 from mmcontrast.data.storage import Storage
-from mmcontrast.errors import ShardError, SkipSample, did_you_mean
+from mmcontrast.errors import BadSamples, SkipSample, did_you_mean
 from mmcontrast.specs import InputSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.types import Batch
@@ -51,7 +56,7 @@ class DataConfig:
     workers: NonNegativeCount = 2  # loading processes a rank; 0 loads in the training process
     prefetch: Count = 2  # batches a worker keeps ready
     cache_decoded: bool = False  # keep decoded rows in memory: for sets that fit
-    max_skipped: Fraction = 0.02  # share of damaged rows after which the run stops
+    quarantine: QuarantineConfig = QuarantineConfig()  # how many damaged rows a run bears
     limits: Limits = Limits()  # how large what a shard holds may be
     storage: Storage = Storage()  # how shards are read, local and remote
 
@@ -72,11 +77,19 @@ class Loaded:
     """A batch, and what happened while it was made."""
 
     batch: Batch
-    skipped: list[str] = field(default_factory=list)  # one message a damaged row, which another row replaced
+    bad: list[BadRow] = field(default_factory=list)  # rows that others replaced
+    delivered: dict[str, int] = field(default_factory=dict)  # source -> rows that stand in their own place
     sources: Int[Tensor, " B"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))  # in Loader.names
 
 
-class _Steps(Dataset[Loaded]):
+@dataclass(frozen=True)
+class Unfinished:
+    """A batch that could not be made: no row was found to replace a bad one."""
+
+    bad: list[BadRow]
+
+
+class _Steps(Dataset[Loaded | Unfinished]):
     """Map from step to this rank's rows of the global batch; runs inside loader workers."""
 
     def __init__(
@@ -98,27 +111,60 @@ class _Steps(Dataset[Loaded]):
         }
         self.encode = encoders(specs)
         self.labels = joined_labels(config.sources)
+        self.unread: set[tuple[str, int]] = set()  # (source, position) that was unreadable when a batch was first made
 
-    def __getitem__(self, step: int) -> Loaded:
+    def __getitem__(self, step: int) -> Loaded | Unfinished:
         draws = self.mixture.batch(step)
         mine = len(draws) // self.world_size
-        draws = draws.rows(slice(self.rank * mine, (self.rank + 1) * mine))
-        skipped: list[str] = []
-        rows = [
-            self._draw(self.sources[draws.names[source]], position, skipped)
-            for source, position in zip(draws.source.tolist(), draws.position.tolist(), strict=True)
-        ]
+        first = self.rank * mine
+        draws = draws.rows(slice(first, first + mine))
+        names = [draws.names[source] for source in draws.source.tolist()]
+        bad: list[BadRow] = []
+        rows: list[Drawn] = []
+        own: Counter[str] = Counter()
+        for number, (name, position) in enumerate(zip(names, draws.position.tolist(), strict=True)):
+            before = len(bad)
+            drawn = self._draw(self.sources[name], position, bad, batch=step, row=first + number)
+            if drawn is None:
+                return Unfinished(bad)
+            rows.append(drawn)
+            own[name] += len(bad) == before
         batch = collate(rows, specs=self.specs, encode=self.encode, labels=self.labels)
-        return Loaded(batch, skipped, torch.from_numpy(draws.source.astype(np.int64)))
+        return Loaded(batch, bad, dict(own), torch.from_numpy(draws.source.astype(np.int64)))
 
-    def _draw(self, source: Source, position: int, skipped: list[str]) -> Drawn:
+    def _draw(self, source: Source, position: int, bad: list[BadRow], *, batch: int, row: int) -> Drawn | None:
+        """Draw the row, or the one that replaces it on every rank and run; None where all those are bad too."""
+        before = len(bad)
         for attempt in range(MAX_SUBSTITUTES):
+            place = source.order.substitute(position, attempt)
             try:
-                # A damaged row is replaced by the same other one on every rank and run.
-                return source.draw(source.order.substitute(position, attempt), cache=self.config.cache_decoded)
+                if (source.name, place) in self.unread:
+                    raise SkipSample(
+                        "it could not be read when this batch was first made", cause="unread", lasting=False
+                    )
+                drawn = source.draw(place, cache=self.config.cache_decoded)
             except SkipSample as error:
-                skipped.append(str(error))
-        raise ShardError(f"source '{source.name}': {MAX_SUBSTITUTES} damaged rows in a row, the last: {skipped[-1]}")
+                epoch, own = source.locate(place)
+                shard, key = source.shards.name_of(own if error.row is None else error.row)
+                bad.append(
+                    BadRow(
+                        batch=batch,
+                        row=row,
+                        attempt=attempt,
+                        source=source.name,
+                        epoch=epoch,
+                        position=place,
+                        shard=shard,
+                        key=key,
+                        cause=error.cause,
+                        detail=str(error),
+                        lasting=error.lasting,
+                    )
+                )
+                continue
+            bad[before:] = [replace(each, replaced_by=drawn.key) for each in bad[before:]]
+            return drawn
+        return None
 
 
 def open_source(config: DataConfig, name: str) -> ShardSet:
@@ -176,10 +222,11 @@ class Loader:
         assert config.batch_rows % world_size == 0, "check() makes sure that ranks get equal rows"
         self.config = config
         self._steps = _Steps(config, seed=seed, specs=specs, rank=rank, world_size=world_size)
-        self._iterator: Iterator[Loaded] | None = None
+        self._iterator: Iterator[Loaded | Unfinished] | None = None
         self._next = 0
         self._last = 0
-        self.rows = self.skipped = 0
+        self.bad: list[BadRow] = []  # found since take_bad was called
+        self._counts: Counter[str] = Counter()  # of this rank, own rows: a row that replaces another is not counted
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -208,37 +255,67 @@ class Loader:
         """Return the next batch.
 
         Raises:
-            ShardError: too many damaged rows.
+            BadSamples: one row of it is bad, and so is all that would replace it.
+            ShardError: a shard cannot be read, and the config says that this ends the run.
         """
         if self._iterator is None:
             self._iterator = self._start()
         loaded = next(self._iterator)
+        self.bad += loaded.bad
+        if isinstance(loaded, Unfinished):
+            last = loaded.bad[-1]
+            raise BadSamples(f"source '{last.source}': {MAX_SUBSTITUTES} bad rows in a row, the last: {last.detail}")
         self._next += 1
-        self.rows += len(loaded.batch)
-        self.skipped += len(loaded.skipped)
-        if self.skipped > max(10, self.config.max_skipped * self.rows):
-            raise ShardError(
-                f"{self.skipped} of {self.rows} rows were damaged, over data.max_skipped = "
-                f"{self.config.max_skipped:.1%}. The last: {loaded.skipped[-1]}"
-            )
+        for name, rows in loaded.delivered.items():
+            self._counts[f"delivered/{name}"] += rows
+        for row in loaded.bad:
+            if row.attempt == 0:
+                self._counts[f"quarantined/{row.source}/{row.cause}"] += 1
         return loaded
 
-    def counts(self) -> dict[str, int]:
-        """This rank's rows and damaged rows so far, for a checkpoint."""
-        return {"rows": self.rows, "skipped": self.skipped}
+    def take_bad(self) -> list[BadRow]:
+        """The bad rows that were found since the last call."""
+        found, self.bad = self.bad, []
+        return found
 
-    def load_counts(self, counts: dict[str, int]) -> None:
-        """Go on counting from :meth:`counts`."""
-        self.rows, self.skipped = counts["rows"], counts["skipped"]
+    def remember(self, unread: set[tuple[str, int]]) -> None:
+        """Replace these (source, position) without trying to read them; for batches sought after this."""
+        self._steps.unread = unread
+
+    def counts(self) -> dict[str, int]:
+        """This rank's rows and bad rows so far, for a checkpoint."""
+        return dict(self._counts)
+
+    def load_counts(self, ranks: list[dict[str, int]]) -> None:
+        """Go on counting from the :meth:`counts` of all ranks, be they as many as now or not."""
+        if len(ranks) == comm.world_size():
+            self._counts = Counter(ranks[comm.rank()])
+        else:
+            self._counts = Counter()
+            if comm.rank() == 0:
+                for each in ranks:
+                    self._counts.update(each)
+
+    def totals(self) -> dict[str, int]:
+        """The counts of all ranks together.  Collective."""
+        total: Counter[str] = Counter()
+        for part in comm.gather_bytes(json.dumps(self._counts).encode()):
+            total.update(json.loads(part))
+        return dict(sorted(total.items()))
+
+    def accounts(self, dropped: Sequence[tuple[int, int]] = ()) -> list[Account]:
+        """Where the rows of each source went so far; ``dropped``: ranges of batches left out.  Collective."""
+        return accounts(self._steps.mixture, self.totals(), batch=self._next, dropped=dropped)
 
     def stats(self) -> dict[str, float]:
-        """Rows drawn and epochs seen of each source, and damaged rows replaced, so far."""
+        """Rows drawn and epochs seen of each source, and rows quarantined by source and cause, so far.  Collective."""
         mixture = self._steps.mixture
         draws = {f"draws/{name}": count for name, count in mixture.drawn(self._next).items()}
         epochs = {f"epochs/{name}": mixture.epochs(name, self._next) for name in mixture.names}
-        return {**draws, **epochs, "skipped_rows": self.skipped}
+        bad = {name: count for name, count in self.totals().items() if name.startswith("quarantined/")}
+        return {**draws, **epochs, **bad, "quarantined_rows": sum(bad.values())}
 
-    def _start(self) -> Iterator[Loaded]:
+    def _start(self) -> Iterator[Loaded | Unfinished]:
         options: dict[str, Any] = {}
         if self.config.workers:
             options = {"prefetch_factor": self.config.prefetch, "timeout": 300}

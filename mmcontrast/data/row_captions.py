@@ -48,16 +48,16 @@ def _stored(raw: RawRow, column: ColumnSpec, *, needed: bool) -> Any:
     if column.extension not in raw.members:
         if not needed:
             return None
-        raise SkipSample(f"{raw.key}: no .{column.extension} member")
+        raise SkipSample(f"{raw.key}: no .{column.extension} member", cause="missing_member")
     if column.field is not None:
         info = raw.info()
         if column.field not in info and needed:
-            raise SkipSample(f"{raw.key}: no field '{column.field}' in .{column.extension}")
+            raise SkipSample(f"{raw.key}: no field '{column.field}' in .{column.extension}", cause="json_field")
         return info.get(column.field)
     try:
         return raw.members[column.extension].decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SkipSample(f"{raw.key}: caption is not UTF-8") from error
+        raise SkipSample(f"{raw.key}: caption is not UTF-8", cause="caption_utf8") from error
 
 
 def check_texts(where: str, config: TextTransform) -> list[str]:

@@ -129,6 +129,11 @@ class ShardSet:
                 contents[column] = contents[found[0]]
         return RawRow(key, contents)
 
+    def name_of(self, position: int) -> tuple[str, str]:
+        """Shard and key of a row, whether or not it can be read."""
+        place = self.index.row(position)
+        return self.manifest.shards[place.shard].path, place.key
+
     @property
     def folder(self) -> Path:
         """Folder of a local manifest."""

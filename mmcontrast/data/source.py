@@ -6,7 +6,8 @@ keyed by (seed, name, epoch, row).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Annotated, Any, Literal
@@ -133,6 +134,10 @@ class Source:
             SkipSample: the row is damaged.
         """
         epoch, row = self.locate(position)
+        with _blamed(row):
+            return self._draw(epoch, row, cache=cache)
+
+    def _draw(self, epoch: int, row: int, *, cache: bool) -> Drawn:
         decoded = self._decoded(row, cache=cache)
         if self.config.splice is not None:
             rng = generator("splice", self.seed, self.name, epoch, row)
@@ -182,7 +187,8 @@ class Source:
     def _decoded(self, row: int, *, cache: bool) -> Decoded:
         found = self._cache.get(row)
         if found is None:
-            found = self._decode(row, whole_sounds=cache or self.config.splice is not None)
+            with _blamed(row):
+                found = self._decode(row, whole_sounds=cache or self.config.splice is not None)
             if cache:
                 self._cache[row] = found
         return found
@@ -191,20 +197,24 @@ class Source:
         raw = self.shards[row]
         cells = {}
         for column, spec in self.specs.items():
-            origin = raw
-            if self.config.shuffle_captions and isinstance(spec, TextSpec):
-                origin = self.shards[int(self._captions_of[row])]
             cell_spec = self.shards.manifest.columns[column]
-            content = origin.members.get(cell_spec.extension, b"")
+            if self.config.shuffle_captions and isinstance(spec, TextSpec):
+                other = int(self._captions_of[row])
+                with _blamed(other):
+                    cells[column] = self._decode_cell(self.shards[other], cell_spec, spec)
+                continue
+            content = raw.members.get(cell_spec.extension, b"")
             jpeg = isinstance(spec, ImageSpec) and self.config.image.decode == "scaled" and is_jpeg(content)
             # What is decoded in part waits for its crop.
             waits = jpeg or (isinstance(spec, AudioSpec) and not whole_sounds and content)
-            cells[column] = content if waits else self._decode_cell(origin, cell_spec, spec)
+            cells[column] = content if waits else self._decode_cell(raw, cell_spec, spec)
         group = -1
         if self.config.group is not None:
             info = raw.info()
             if self.config.group not in info:
-                raise SkipSample(f"{raw.key}: no field '{self.config.group}', which '{self.name}' groups by")
+                raise SkipSample(
+                    f"{raw.key}: no field '{self.config.group}', which '{self.name}' groups by", cause="json_field"
+                )
             group = stable_hash("group", info[self.config.group])
         splice, asked = self.config.splice, self.config.labels
         labels = {name: read_label(raw.info(), label, key=raw.key) for name, label in asked.items()}
@@ -214,7 +224,7 @@ class Source:
         if isinstance(spec, TextSpec):
             return read_captions(raw, column, self.config.text, limits=self.limits)
         if column.extension not in raw.members:
-            raise SkipSample(f"{raw.key}: no .{column.extension} member")
+            raise SkipSample(f"{raw.key}: no .{column.extension} member", cause="missing_member")
         content = raw.members[column.extension]
         if isinstance(spec, ImageSpec):
             return decode_image(content, key=raw.key, limits=self.limits)
@@ -238,6 +248,16 @@ class Source:
         )
         cells = {**first.cells, "audio": wave, "text": Captions([caption])}
         return Decoded(first.key, cells, stable_hash("group", caption), first.labels, None)
+
+
+@contextmanager
+def _blamed(row: int) -> Iterator[None]:
+    """Say which row a failure inside of the block is about, unless a block further in has said it."""
+    try:
+        yield
+    except SkipSample as error:
+        error.row = row if error.row is None else error.row
+        raise
 
 
 def line_order(

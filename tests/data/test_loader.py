@@ -14,7 +14,7 @@ import torch
 from mmcontrast.data.loader import DataConfig, Loader, StageConfig
 from mmcontrast.data.source import SourceConfig
 from mmcontrast.data.transforms.text import TextTransform
-from mmcontrast.errors import ConfigError, ShardError
+from mmcontrast.errors import ConfigError
 from mmcontrast.specs import AudioSpec, ImageSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from tests.fixtures import RATE, make_set
@@ -110,7 +110,7 @@ def test_a_source_with_when_dry_ends_the_stream_and_says_so(tmp_path: Path) -> N
     loader.seek(0, last=100)
     keys = [key for loaded in loader for key in loaded.batch.keys]
     assert len(keys) == 48 and len(set(keys[:25])) == 25
-    assert loader.stats() == {"draws/short": 48, "epochs/short": 48 / 25, "skipped_rows": 0}
+    assert loader.stats() == {"draws/short": 48, "epochs/short": 48 / 25, "quarantined_rows": 0}
 
 
 def test_settings_without_effect_or_sense_are_refused(tmp_path: Path) -> None:
@@ -144,34 +144,6 @@ def test_a_source_epoch_shows_every_row_once(data: DataConfig) -> None:
     while len(seen) < 24:
         seen.extend(key for key in next(loader).batch.keys if key.startswith("pictures/"))
     assert len(set(seen[:24])) == 24
-
-
-def test_a_damaged_row_is_replaced_counted_and_named(tmp_path: Path) -> None:
-    folder = Path(make_set(tmp_path / "damaged", columns=("image", "text"), rows=40, rows_per_shard=40))
-    (shard,) = folder.glob("*.tar")
-    content = bytearray(shard.read_bytes())
-    start = content.index(b"\x89PNG", 3 * 2048)
-    content[start : start + 40] = b"\0" * 40
-    shard.write_bytes(bytes(content))
-    config = DataConfig(sources={"damaged": SourceConfig(manifest=str(folder))}, batch_rows=20, workers=0)
-    specs = {name: SPECS[name] for name in ("image", "text")}
-    loader = Loader(config, seed=0, specs=specs)
-    loader.seek(0, last=2)
-    messages = [message for loaded in loader for message in loaded.skipped]
-    assert len(messages) == 1 and "row-" in messages[0] and "does not decode" in messages[0]
-    assert loader.rows == 40
-
-
-def test_too_much_damage_stops_the_run(tmp_path: Path) -> None:
-    folder = Path(make_set(tmp_path / "rubble", columns=("image", "text"), rows=40, rows_per_shard=40))
-    (shard,) = folder.glob("*.tar")
-    shard.write_bytes(shard.read_bytes().replace(b"\x89PNG", b"<htm", 20))
-    config = DataConfig(sources={"rubble": SourceConfig(manifest=str(folder))}, batch_rows=20, workers=0)
-    loader = Loader(config, seed=0, specs={name: SPECS[name] for name in ("image", "text")})
-    loader.seek(0, last=50)
-    with pytest.raises(ShardError, match="max_skipped"):
-        for _ in loader:
-            pass
 
 
 def test_a_source_can_be_a_part_of_a_set(tmp_path: Path) -> None:

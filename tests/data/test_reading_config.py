@@ -88,7 +88,7 @@ def loader(manifest: str, column: str, *, source: dict[str, Any] | None = None, 
 def test_each_limit_of_a_config_changes_what_is_refused(
     sets: dict[str, str], name: str, column: str, limits: dict[str, float], said: str
 ) -> None:
-    assert next(loader(sets[name], column)).skipped == []
+    assert next(loader(sets[name], column)).bad == []
     with pytest.raises(ShardError, match=re.escape(said)):
         next(loader(sets[name], column, limits=limits))
 
@@ -104,14 +104,14 @@ def test_a_limit_of_a_config_may_be_raised_too(tmp_path: Path) -> None:
     )
     with pytest.raises(ShardError, match="longer than 8192 bytes"):
         next(loader(str(tmp_path), "text"))
-    assert next(loader(str(tmp_path), "text", limits={"caption_bytes": 20_000})).skipped == []
+    assert next(loader(str(tmp_path), "text", limits={"caption_bytes": 20_000})).bad == []
 
 
 def test_a_source_may_refuse_shorter_captions_than_the_limit_but_not_allow_longer_ones(sets: dict[str, str]) -> None:
     for text, limits, most in (({"max_bytes": 9}, {}, 9), ({"max_bytes": 900}, {"caption_bytes": 9}, 9)):
         with pytest.raises(ShardError, match=f"longer than {most} bytes"):
             next(loader(sets["sounds"], "text", source={"text": text}, limits=limits))
-    assert next(loader(sets["sounds"], "text", source={"text": {"max_bytes": 900}})).skipped == []
+    assert next(loader(sets["sounds"], "text", source={"text": {"max_bytes": 900}})).bad == []
 
 
 def test_windows_come_from_the_seconds_that_the_limit_leaves(sets: dict[str, str]) -> None:
@@ -162,8 +162,10 @@ def test_a_shard_that_goes_away_ends_the_run_or_is_replaced_as_the_config_says(
     loaded = list(rows)
     keys = [key for each in loaded for key in each.batch.keys]
     assert len(keys) == 12 and not [key for key in keys if "000001.tar" in key]
-    skipped = [message for each in loaded for message in each.skipped]
-    assert skipped and all("pictures-000001.tar" in message for message in skipped)
+    bad = [row for each in loaded for row in each.bad]
+    assert bad and {(row.shard, row.cause, row.lasting) for row in bad} == {
+        ("pictures-000001.tar", "shard_unreadable", False)
+    }
 
 
 def test_messages_and_pages_name_fields_that_exist() -> None:

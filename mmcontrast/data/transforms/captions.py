@@ -29,13 +29,20 @@ def captions_of(value: object, *, key: str, max_bytes: int) -> list[str]:
     """
     captions = [value] if isinstance(value, str) else value
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        raise SkipSample(f"{key}: captions are not a string or a list of strings")
+        raise SkipSample(f"{key}: captions are not a string or a list of strings", cause="caption_type")
     captions = [caption.strip() for caption in captions if caption.strip()]
     if not captions:
-        raise SkipSample(f"{key}: no caption that is not empty")
-    if max(len(caption.encode()) for caption in captions) > max_bytes:
-        raise SkipSample(f"{key}: a caption is longer than {max_bytes} bytes")
+        raise SkipSample(f"{key}: no caption that is not empty", cause="caption_empty")
+    if max(_bytes(caption, key=key) for caption in captions) > max_bytes:
+        raise SkipSample(f"{key}: a caption is longer than {max_bytes} bytes", cause="caption_bytes")
     return captions
+
+
+def _bytes(text: str, *, key: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell and UTF-8 cannot
+        raise SkipSample(f"{key}: caption is not UTF-8", cause="caption_utf8") from error
 
 
 def weighted_captions(info: Mapping[str, Any], fields: Mapping[str, float], *, key: str, max_bytes: int) -> Captions:
@@ -63,10 +70,10 @@ def keywords_of(value: object, *, key: str, max_bytes: int) -> tuple[str, ...]:
     """
     words = value.split(",") if isinstance(value, str) else value or []
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise SkipSample(f"{key}: keywords are not a string or a list of strings")
+        raise SkipSample(f"{key}: keywords are not a string or a list of strings", cause="caption_type")
     words = [word.strip() for word in words if word.strip()]
-    if sum(len(word.encode()) for word in words) > max_bytes:
-        raise SkipSample(f"{key}: keywords are longer than {max_bytes} bytes")
+    if sum(_bytes(word, key=key) for word in words) > max_bytes:
+        raise SkipSample(f"{key}: keywords are longer than {max_bytes} bytes", cause="caption_bytes")
     return tuple(words)
 
 
@@ -77,7 +84,7 @@ def named(value: object, names: Mapping[str, str], *, key: str) -> str:
         SkipSample: the label has none.
     """
     if str(value).strip() not in names:
-        raise SkipSample(f"{key}: label '{value}' has no name")
+        raise SkipSample(f"{key}: label '{value}' has no name", cause="label")
     return names[str(value).strip()]
 
 
