@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-NAMES = ("loss", "order", "loader", "step", "eval")
+NAMES = ("loss", "order", "loader", "index", "step", "eval")
 
 
 def main() -> int:

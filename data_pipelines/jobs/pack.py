@@ -15,10 +15,12 @@ from data_pipelines.media import encode_flac, encode_jpeg, first_line, open_soun
 from data_pipelines.readers import READERS
 from data_pipelines.readers.base import Reader
 from data_pipelines.rows import Dropped, Row, shard_infos, to_json, write_shard
+from data_pipelines.shard_index import write_part, write_set_index
 from data_pipelines.shard_job import DROPPED, save_manifest
 from data_pipelines.workspace import Done
 from mmcontrast.config import Count, OneOf, config
 from mmcontrast.data.decode import decode_audio, decode_image
+from mmcontrast.data.index import INDEX_FILE
 from mmcontrast.data.manifest import MODALITIES, ColumnSpec, LabelSpec, Manifest
 from mmcontrast.errors import ConfigError, ShardError, SkipSample
 
@@ -166,8 +168,11 @@ class Pack(Job):
         assert facts["rows"] + len(dropped) == len(lines), "every item is packed or dropped with a reason"
         listed = self.workspace.step_file("write", f"{number:06d}.dropped.jsonl")
         self.workspace.write_rows(listed, [each.as_row() for each in dropped])
+        files = [listed]
+        if facts["rows"]:
+            files += [path, write_part(self.workspace.step_file("write", f"{number:06d}.index"), path)]
         return Done(
-            files=(listed, path) if facts["rows"] else (listed,),
+            files=tuple(files),
             counts={"items": len(lines), "rows": facts["rows"], "rows dropped": len(dropped)},
             facts={
                 "shard": facts,
@@ -233,7 +238,7 @@ class Pack(Job):
     # ------------------------------------------------------------- manifest
 
     def write_manifest(self, _: int) -> Done:
-        """Write ``manifest.json`` and ``dropped.jsonl``.
+        """Write ``manifest.json``, ``index.bin`` and ``dropped.jsonl``.
 
         Raises:
             ShardError: no item is good.
@@ -261,7 +266,13 @@ class Pack(Job):
             licences=licences,
             made_by=identity(self),
         )
-        return Done(files=(save_manifest(self, manifest), listed))
+        parts = [
+            self.workspace.step_file("write", f"{number:06d}.index")
+            for number, marker in enumerate(markers)
+            if marker["facts"]["shard"]["rows"]
+        ]
+        index = write_set_index(self.workspace.folder, manifest, parts)
+        return Done(files=(save_manifest(self, manifest), index, listed))
 
     def findings(self) -> Findings:
         """Reasons with their numbers of items."""
@@ -269,7 +280,7 @@ class Pack(Job):
         for marker in self.workspace.markers("write"):
             reasons.update(marker["facts"]["dropped"])
         tables = {"Items dropped": dict(reasons.most_common())} if reasons else {}
-        return Findings(tables=tables, outputs=["manifest.json", DROPPED])
+        return Findings(tables=tables, outputs=["manifest.json", INDEX_FILE, DROPPED])
 
 
 class _Refused(SkipSample):

@@ -12,6 +12,7 @@ import pytest
 from data_pipelines.jobs.pack import unique_key
 from data_pipelines.readers import READERS
 from data_pipelines.rows import Row
+from mmcontrast.data.indexing import index_set
 from mmcontrast.data.manifest import read_manifest
 from mmcontrast.data.shards import ShardSet
 from tests.data_pipelines.conftest import EMOJI, TRIMODAL, dropped_of, rows_of
@@ -39,7 +40,7 @@ def place(folder: Path, files: dict[str, bytes | str]) -> Path:
 
 def packed(data: Run, tmp_path: Path, **reader: Any) -> list[Row]:
     data("run", "pack", f"out={tmp_path}/set", f"reader={json.dumps(reader)}")
-    ShardSet(tmp_path / "set")  # the loader's own reading of the same shards
+    assert ShardSet(tmp_path / "set").index.has_crc32  # the loader's own reading of the same shards
     return rows_of(tmp_path / "set")
 
 
@@ -282,6 +283,18 @@ def test_damaged_tables_are_named(name: str, content: str, expected: str, tmp_pa
     (tmp_path / name).write_text(content)
     reader = json.dumps({"type": "table", "file": str(tmp_path / name), "captions": ["a"]})
     assert expected in data("run", "pack", f"out={tmp_path}/set", f"reader={reader}", code=2)
+
+
+def test_pack_writes_the_index_that_indexing_would(tmp_path: Path, data: Run, pictures: list[bytes]) -> None:
+    raw = place(tmp_path / "raw", {f"{number}.webp": pictures[number % 3] for number in range(5)} | {"9.webp": "bad"})
+    reader = ("reader.type=folder", f"reader.folder={raw}", "reader.captions=name")
+    data("run", "pack", f"out={tmp_path}/set", *reader, "rows_per_shard=2")
+    index = tmp_path / "set/index.bin"
+    packed = index.read_bytes()
+    assert len(ShardSet(tmp_path / "set")) == 5
+    index.unlink()
+    done = index_set(str(tmp_path / "set"))
+    assert not done.problems and index.read_bytes() == packed
 
 
 def test_keys_are_clean_and_unique() -> None:
