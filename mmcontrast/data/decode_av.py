@@ -28,6 +28,15 @@ def read_window(
             f"{key}: this sound needs PyAV. Install it with: pip install 'mmcontrast[media]'"
         ) from error
 
+    try:
+        return _read(content, key=key, start_seconds=start_seconds, seconds=seconds, limits=limits)
+    except av.error.FFmpegError as error:  # not all of its kinds are also errors of Python's own
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _read(content: bytes, *, key: str, start_seconds: float, seconds: float, limits: Limits) -> tuple[np.ndarray, int]:
+    import av
+
     # Nothing but the bytes at hand: no other protocol may be opened from inside of a file.
     closed = {"protocol_whitelist": "pipe"}
     with av.open(io.BytesIO(content), "r", format=fallback_container(content), options=closed) as container:

@@ -36,7 +36,7 @@ def read_captions(raw: RawRow, column: ColumnSpec, config: TextTransform, *, lim
             raise SkipSample(f"{raw.key}: none of the fields {', '.join(config.fields)}", cause="no_caption")
         return Captions(found.texts, found.weights, keywords)
     value = _stored(raw, column, needed=not keywords)
-    if value is None:
+    if value is None and keywords:
         return Captions([], None, keywords)
     if config.names is not None:
         value = named(value, read_names(config.names), key=raw.key)
