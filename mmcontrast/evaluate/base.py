@@ -89,6 +89,7 @@ class Report:
     confused: list[tuple[str, str, int]] = field(default_factory=list)  # (class, taken for, rows), most first
     gallery: list[Example] = field(default_factory=list)
     scatter: list[dict[str, Any]] = field(default_factory=list)  # points in two dimensions
+    spectra: dict[str, list[float]] = field(default_factory=dict)  # modality -> shares of variance, largest first
     per_item: list[PerItem] = field(default_factory=list)
 
 

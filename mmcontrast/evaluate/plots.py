@@ -22,8 +22,8 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
-def lines(series: dict[str, Line], *, title: str, from_zero: bool = True) -> str:
-    """Draw several lines over one axis of steps; an empty string when there is nothing to draw."""
+def lines(series: dict[str, Line], *, title: str, from_zero: bool = True, axis: str = "step") -> str:
+    """Draw several lines over one axis; an empty string when there is nothing to draw."""
     series = {name: points for name, points in series.items() if len(points) > 1}
     if not series:
         return ""
@@ -51,7 +51,7 @@ def lines(series: dict[str, Line], *, title: str, from_zero: bool = True) -> str
         if x < left + 12:  # leaves room for the axis's name
             continue
         parts.append(f'<text x="{x:.1f}" y="{height - 9}" class="tick" text-anchor="middle">{tick:g}</text>')
-    parts.append(f'<text x="{left - 6}" y="{height - 9}" class="tick" text-anchor="end">step</text>')
+    parts.append(f'<text x="{left - 6}" y="{height - 9}" class="tick" text-anchor="end">{html.escape(axis)}</text>')
     key = float(left)
     for number, (name, points) in enumerate(series.items()):
         color = COLORS[number % len(COLORS)]
@@ -62,6 +62,16 @@ def lines(series: dict[str, Line], *, title: str, from_zero: bool = True) -> str
             parts.append(f'<text x="{key + 14:.0f}" y="36" class="tick">{html.escape(name)}</text>')
             key += 28 + 6.2 * len(name)
     return f'<svg viewBox="0 0 {width} {height}" role="img">{"".join(parts)}</svg>'
+
+
+def spectrum_plot(spectra: dict[str, list[float]]) -> str:
+    """Draw how the variance of each modality falls from direction to direction, as powers of ten."""
+    series = {
+        name: [(float(place), math.log10(share)) for place, share in enumerate(shares, start=1) if share > 1e-8]
+        for name, shares in spectra.items()
+    }
+    title = "Share of the variance along each direction, as a power of 10"
+    return lines(series, title=title, from_zero=False, axis="no.")
 
 
 def interval(value: float, low: float | None, high: float | None, *, chance: float | None, goal: float | None) -> str:

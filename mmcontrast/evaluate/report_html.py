@@ -9,7 +9,7 @@ from typing import Any
 from mmcontrast.data.shards import resolve
 from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluate.collection import open_collection
-from mmcontrast.evaluate.plots import confusion_map, interval, lines, scatter
+from mmcontrast.evaluate.plots import confusion_map, interval, lines, scatter, spectrum_plot
 from mmcontrast.evaluate.table import interval_text, other_controls, verdict, written
 
 MIME = {
@@ -48,9 +48,10 @@ def write_report(tree: dict[str, Any], out: Path) -> Path:
         probes=_probes(reports),
         maps=_maps(reports),
         spaces=[
-            {"title": each["title"] or name, "svg": scatter(each["scatter"]), "facts": each["facts"]}
+            {"title": each["title"] or name, "svg": scatter(each["scatter"]), "facts": each["facts"],
+             "spectra": spectrum_plot(each.get("spectra", {}))}
             for name, each in reports.items()
-            if each["scatter"]
+            if each["scatter"] or each.get("spectra")
         ],
         classes=_classes(reports),
         curves=_curves(about.get("training", [])),

@@ -157,6 +157,25 @@ def test_the_gap_report_draws_every_modality(things: str) -> None:
     }  # fmt: skip
 
 
+def test_health_tells_a_collapsed_model_from_a_spread_one(things: str) -> None:
+    fields: dict[str, Any] = {"source": things, "modalities": ["image", "audio", "text"]}
+    spread = evaluate("health", Bench(FakeEncoder(noise=0.1), FakeEncoder(noise=1, kind="random")), **fields)
+    collapsed = evaluate("health", Bench(FakeEncoder(kind="constant")), **fields)
+    assert set(spread.metrics) == set(EVALUATORS.get("health").metric_names(spread_config(**fields)))
+    assert value(spread, "effective rank image") > 10 > value(collapsed, "effective rank image") == 1
+    assert value(collapsed, "anisotropy text") == pytest.approx(1) and value(collapsed, "uniformity text") == 0
+    aligned = spread.metrics["alignment image-audio"]
+    assert aligned.value < 0.2 < 1 < aligned.controls["shuffled"] and aligned.high is not None
+    even = spread.metrics["uniformity image"].controls["spread_evenly"]
+    assert even < value(spread, "uniformity image") < 0  # twenty things, each twice: less spread than forty directions
+    assert spread.metrics["separability image-text"].chance == 0.5
+    assert sum(spread.spectra["image"]) == pytest.approx(1, abs=1e-5) and len(spread.scatter) == 3 * 40
+
+
+def spread_config(**fields: Any) -> Any:
+    return parse(EVALUATORS.get("health").Config, fields)
+
+
 def test_embeddings_are_computed_once_for_all_evaluators(things: str) -> None:
     encoder = FakeEncoder()
     bench = Bench(encoder)

@@ -61,6 +61,23 @@ def anisotropy(z: Float[Tensor, "B D"]) -> float:
     return float(total / (len(z) * (len(z) - 1)))
 
 
+def isotropy(z: Float[Tensor, "B D"]) -> float:
+    """Smallest over largest sum of exp(z . c) among the principal directions c and their opposites: 1 is isotropic.
+
+    Source: Mu and Viswanath 2018, arXiv:1702.01417, equations 1 and 2, with both signs of every eigenvector.
+    """
+    points = z.double()
+    _, directions = torch.linalg.eigh(points.T @ points)
+    sums = torch.cat([(points @ directions).exp().sum(dim=0), (-points @ directions).exp().sum(dim=0)])
+    return float(sums.min() / sums.max())
+
+
+def spectrum(z: Float[Tensor, "B D"]) -> Float[Tensor, " K"]:
+    """Share of the variance along each principal direction of centred rows, largest first; zeros for equal rows."""
+    values = torch.linalg.svdvals((z - z.mean(dim=0)).double()).square()
+    return (values / values.sum().clamp_min(1e-24)).float()
+
+
 def effective_rank(z: Float[Tensor, "B D"]) -> float:
     """Exponential of the entropy of the singular values' shares, of centred rows.
 
@@ -117,6 +134,8 @@ def separability(a: Float[Tensor, "A D"], b: Float[Tensor, "B D"], *, seed: int 
     y = torch.cat([torch.ones(len(fit)), -torch.ones(len(fit))]).double()
     centre = x.mean(dim=0)
     x = x - centre
+    if not x.any():  # one point for everything: nothing tells the sides apart
+        return 0.5
     ridge = 1e-3 * x.square().sum() / len(x) * torch.eye(x.shape[1], dtype=torch.float64)
     weight = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
     right = ((a[held].double() - centre) @ weight > 0).double().mean() + (

@@ -9,8 +9,10 @@ from torch.nn.functional import normalize
 from mmcontrast.evaluate.metrics.health import (
     anisotropy,
     effective_rank,
+    isotropy,
     outlier_dimensions,
     separability,
+    spectrum,
     uniformity,
 )
 
@@ -52,4 +54,28 @@ def test_outlier_dimensions_are_found_by_size() -> None:
 def test_separable_modalities_are_told_apart_and_equal_ones_are_not() -> None:
     a, b = gaussian(300, 8), gaussian(300, 8, seed=1)
     assert separability(a, b + 3) > 0.98
+    assert separability(torch.ones(9, 3), torch.ones(9, 3)) == 0.5
     assert separability(a, b) == pytest.approx(0.5, abs=0.12)  # 480 held-out rows: four standard errors and the fit
+
+
+def test_isotropy_equals_a_loop_over_eigenvectors() -> None:
+    z = gaussian(40, 5) * torch.tensor([1.0, 0.2, 0.5, 1.5, 0.8])
+    _, vectors = torch.linalg.eigh(z.double().T @ z.double())
+    sums = [
+        sum(float(torch.exp(sign * row.double() @ vectors[:, column])) for row in z)
+        for column in range(5)
+        for sign in (1, -1)
+    ]
+    assert isotropy(z) == pytest.approx(min(sums) / max(sums))
+    basis = torch.eye(4)
+    assert isotropy(torch.cat([basis, -basis])) == pytest.approx(1)
+
+
+def test_a_spectrum_holds_shares_of_the_variance() -> None:
+    z = gaussian(300, 6) * torch.tensor([3.0, 1.0, 1.0, 0.5, 0.1, 0.0])
+    shares = spectrum(z)
+    expected = torch.linalg.eigvalsh(torch.cov(z.double().T)).flip(0)
+    assert torch.allclose(shares.double(), expected / expected.sum(), atol=1e-6) and float(
+        shares.sum()
+    ) == pytest.approx(1)
+    assert spectrum(torch.ones(5, 3)).sum() == 0
