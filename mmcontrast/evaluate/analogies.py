@@ -12,7 +12,7 @@ from mmcontrast.errors import MissingData
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.arithmetic import projected
 from mmcontrast.evaluate.asked import Asked
-from mmcontrast.evaluate.base import Evaluator, Example, Metric, PerItem, Report, constant_like, mean_of, spread_out
+from mmcontrast.evaluate.base import Evaluator, Example, Metric, PerItem, Report, constant_like, proportion, spread_out
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.metrics.among import Among, Pools
 from mmcontrast.evaluate.supervised import cluster_ids
@@ -82,7 +82,7 @@ class Analogies(Evaluator):
                 "constant": constant,
                 **{who: share(ranked(who, strength)) for who in z if who != "trained"},
             }
-            metrics[name] = mean_of(
+            metrics[name] = proportion(
                 found[name].hits(1), clusters=clusters, weights=weights, controls=controls, chance=chance
             )
         first = next(iter(found.values()))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -134,21 +135,28 @@ def proportion(
     chance: float | None,
     controls: dict[str, float],
     clusters: Int[Tensor, " Q"] | None = None,
+    weights: Float[Tensor, " Q"] | None = None,
 ) -> Metric:
     """Metric of a share of hits, with Wilson's interval; rows of one cluster are not independent.
 
     Args:
         clusters: queries of equal value belong together (several sounds of one instrument).
+        weights: how much each query counts; null: all alike.
     """
     values = hits.double().numpy()
-    if clusters is None or len(torch.unique(clusters)) == len(hits):
+    if weights is not None:
+        share = weights.double().numpy()
+        groups = np.arange(len(values)) if clusters is None else clusters.numpy()
+        low, high = clustered_wilson(values, groups, weights=share)
+        method = "wilson, effective rows"
+    elif clusters is None or len(torch.unique(clusters)) == len(hits):
         low, high = wilson(float(values.sum()), len(values))
         method = "wilson"
     else:
         low, high = clustered_wilson(values, clusters.numpy())
         method = "wilson, effective rows"
     return Metric(
-        value=float(values.mean()),
+        value=float(np.average(values, weights=None if weights is None else weights.double().numpy())),
         low=low,
         high=high,
         method=method,

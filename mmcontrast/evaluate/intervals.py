@@ -41,15 +41,21 @@ def effective_rows(values: np.ndarray, clusters: np.ndarray) -> float:
     return float(np.clip(rows * independent / max(clustered, 1e-12), 1.0, rows))
 
 
-def clustered_wilson(hits: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
+def clustered_wilson(
+    hits: np.ndarray, clusters: np.ndarray, *, weights: np.ndarray | None = None
+) -> tuple[float, float]:
     """Wilson's interval over the effective number of rows; sensible where a bootstrap of all zeros is not.
 
     Args:
         hits: (N,) zeros and ones.
         clusters: (N,) rows of equal value belong together.
+        weights: (N,) how much each row counts; unequal ones make rows fewer by Kish's (sum w)^2 / (N sum w^2).
     """
     rows = effective_rows(hits, clusters)
-    return wilson(float(hits.mean()) * rows, rows)
+    if weights is None:
+        return wilson(float(hits.mean()) * rows, rows)
+    rows *= float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))
+    return wilson(float(hits @ weights / weights.sum()) * rows, rows)
 
 
 def bootstrap(

@@ -18,8 +18,8 @@ from mmcontrast.evaluate.metrics.classification import (
     per_class,
 )
 from mmcontrast.evaluate.metrics.health import alignment, gap, uniformity
-from mmcontrast.evaluate.modality_gap import two_dimensions
 from mmcontrast.evaluate.order import order_hits
+from mmcontrast.evaluate.paired import two_dimensions
 
 
 def test_wilson_equals_the_published_example() -> None:
@@ -55,6 +55,19 @@ def test_bootstrap_covers_the_mean_of_clustered_rows() -> None:
         low, high = bootstrap(values, np.repeat(np.arange(40), 5), draws=300, seed=trial)
         covered += low <= 0 <= high
     assert covered >= 51  # 95% of 60 is 57; fewer than 51 has a chance below 1%
+
+
+def test_weights_make_rows_fewer() -> None:
+    hits, clusters = np.array([1.0, 0, 1, 1, 0, 1, 1, 0]), np.arange(8)
+    low, high = clustered_wilson(hits, clusters)
+    assert clustered_wilson(hits, clusters, weights=np.full(8, 3.0)) == pytest.approx((low, high))
+    few_low, few_high = clustered_wilson(hits, clusters, weights=np.array([9.0, 1, 1, 1, 1, 1, 1, 1]))
+    assert few_low < low and few_high - few_low > high - low
+    # Rows that weigh nothing are as good as absent: their clusters are never worth a draw.
+    weights = np.array([1.0, 1, 1, 1, 0, 0, 0, 0])
+    values = np.array([0.0, 1, 2, 3, 50, 60, 70, 80])
+    low, high = bootstrap(values, np.array([0, 0, 1, 1, 0, 0, 1, 1]), weights=weights)
+    assert 0.5 <= low <= high <= 2.5
 
 
 def test_bootstrap_is_seeded() -> None:
