@@ -57,4 +57,4 @@ def test_a_suite_of_every_kind_runs_from_the_command_line(
     assert tree["evaluators"]["analogies"]["num_missing"] == 1
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "Share of the variance along each direction" in page and page.count("data:image/png") > 10
-    assert "Pictures by picture and change" in capsys.readouterr().out
+    assert "Products by query" in capsys.readouterr().out
