@@ -185,9 +185,13 @@ class Bench:
         """How one encoder's geometry compares points."""
         return self.encoders[who].geometry.similarity
 
+    def located(self, source: str) -> str:
+        """Write a source or a file from where the data are."""
+        return located(source, self._data)
+
     def rows(self, source: str, where: dict[str, str]) -> Rows:
         """Return a source's rows, without decoding anything."""
-        place = located(source, self._data)
+        place = self.located(source)
         with comm.together(EvaluationFailed):
             rows = Rows(place, where)
         self.opened.add(place)

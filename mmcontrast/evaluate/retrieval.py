@@ -25,10 +25,13 @@ from mmcontrast.evaluate.base import (
 )
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import bag_of_words, by_length
+from mmcontrast.evaluate.learners.transport import transport_plan
 from mmcontrast.evaluate.metrics.ranks import Ranks, Similarity, TopOrder, rank_first, top_order
-from mmcontrast.evaluate.metrics.retrieval import DEPTH, without_duplicates
+from mmcontrast.evaluate.metrics.retrieval import DEPTH, retrieve_scores, without_duplicates
 
 ANSWERS = 5  # shown to each example
+MOST_CELLS = 1 << 27  # of a transport plan: 1 GB
+TRANSDUCTIVE = "balanced recall matches all queries and targets at once, each target having an equal share"
 
 
 @EVALUATORS.register("retrieval")
@@ -41,6 +44,10 @@ class Retrieval(Evaluator):
     once, so that nothing stands in the pool twice.  Where that field holds lists (COCO's five captions of a picture)
     every caption counts.  Controls: ``text_length`` always answers with the longest caption, ``bag_of_words`` is the
     model on captions whose words are sorted.
+
+    ``balanced`` adds recall of a plan that sends every query's weight to the targets and gives each target an equal
+    share (entropic optimal transport at logit scale 100).  It is transductive: a query's answers depend on the other
+    queries, so it does not compare with the recall of other papers.
 
     Source: any-hit recall as in Karpathy and Fei-Fei 2015, arXiv:1412.2306, section 4.2.
     """
@@ -57,6 +64,7 @@ class Retrieval(Evaluator):
         equal_captions: Literal["wrong", "right"] = "wrong"  # may a query find another row of exactly its caption?
         where: dict[str, str] = {}  # keep rows whose JSON field has this value
         recall: tuple[Count, ...] = (1, 5, 10)
+        balanced: bool = False  # also match all queries and targets at once, each target equally often
         examples: NonNegativeCount = 6  # queries shown in reports
         title: str = ""  # heading in reports
 
@@ -72,7 +80,8 @@ class Retrieval(Evaluator):
     @classmethod
     def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
-        return (*(f"R@{k}" for k in config.recall), f"mAP@{DEPTH}")
+        names = (*(f"R@{k}" for k in config.recall), f"mAP@{DEPTH}")
+        return (*names, *(f"R@{k} balanced" for k in config.recall)) if config.balanced else names
 
     def run(self, bench: Bench) -> Report:
         """Evaluate the trained encoder, and the controls beside it."""
@@ -106,7 +115,8 @@ class Retrieval(Evaluator):
         values = {f"R@{k}": ranks.hits(k).tolist() for k in config.recall} | {f"mAP@{DEPTH}": precision.tolist()}
         return self.report(
             metrics=self._metrics(ranks, controls, query_ids)
-            | {f"mAP@{DEPTH}": mean_of(precision, clusters=query_ids, controls={})},
+            | {f"mAP@{DEPTH}": mean_of(precision, clusters=query_ids, controls={})}
+            | (self._balanced(bench, query, target, query_ids, target_ids) if config.balanced else {}),
             primary=f"R@{config.recall[0]}",
             num_rows=len(query_ids),
             missing=list(dict.fromkeys([*query.missing, *target.missing, *lonely])),
@@ -118,10 +128,35 @@ class Retrieval(Evaluator):
                 "mean_reciprocal_rank": float(ranks.reciprocal().mean()),
                 "median_rank": float(ranks.first.float().median()),
                 "tie_rate": ranks.tie_rate(),
+                **({"transductive": TRANSDUCTIVE} if config.balanced else {}),
             },
             gallery=_gallery(query, target, ranks, best, examples=config.examples),
             per_item=[PerItem(keys=query.keys, values=values, clusters=query.match)],
         )
+
+    def _balanced(
+        self, bench: Bench, query: _Side, target: _Side, query_ids: Tensor, target_ids: Tensor
+    ) -> dict[str, Metric]:
+        """Recall of the transport plan between all queries and all targets."""
+        if len(query_ids) * len(target_ids) > MOST_CELLS:
+            raise ConfigError(
+                f"balanced: a plan of {len(query_ids):,} x {len(target_ids):,} cells does not fit; the most is "
+                f"{MOST_CELLS:,}."
+            )
+        prior = torch.ones(len(target_ids))
+
+        def ranked(who: str, points: Tensor, wanted: Tensor) -> Ranks:
+            scores = bench.similarity(who)(points, target.z[who])
+            plan = transport_plan(scores, prior, sharpness=1.0)
+            return retrieve_scores(plan.clamp_min(1e-300).log().float(), wanted, target_ids).ranks
+
+        found = ranked("trained", query.z["trained"], query_ids)
+        controls = {
+            "shuffled": ranked("trained", query.z["trained"], shuffled(query_ids)),
+            "constant": ranked("trained", constant_like(query.z["trained"]), query_ids),
+            **{who: ranked(who, query.z[who], query_ids) for who in query.z if who != "trained"},
+        }
+        return {f"{name} balanced": metric for name, metric in self._metrics(found, controls, query_ids).items()}
 
     def _metrics(self, ranks: Ranks, controls: dict[str, Ranks], query_ids: Tensor) -> dict[str, Metric]:
         return {

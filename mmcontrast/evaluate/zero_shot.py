@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from mmcontrast.evaluate.base import (
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import by_length
 from mmcontrast.evaluate.classifier import FROM_SOURCE, chosen_prompts, class_points, classes_of
+from mmcontrast.evaluate.learners.transport import transport_ranks
 from mmcontrast.evaluate.metrics.classification import (
     class_weights,
     confusion_counts,
@@ -40,6 +41,7 @@ from mmcontrast.evaluate.names import PromptSet, checked, prompt_set
 
 MOST_CLASSES = 40  # a confusion map is kept up to this many classes
 UNBALANCED = 2.0  # ratio of rows between classes from which the mean recall is told
+BALANCED = "top1 balanced"  # the metric of all rows assigned at once
 CONFUSED = 12  # most frequent mistakes kept
 
 
@@ -54,7 +56,11 @@ class ZeroShot(Evaluator):
     Classes are all those that the source lists, else those of its rows.  The control ``text_length`` always answers
     with the longest name.
 
-    Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4.
+    With ``class_prior``, ``top1 balanced`` assigns all rows together by optimal transport, so that each answer comes
+    as often as the prior says.  It is transductive: a row's answer depends on the other test rows, and with ``observed``
+    on their labels, so it does not compare with top1 of other papers.
+
+    Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4; balanced: Shin et al. 2024, arXiv:2404.08461.
     """
 
     also_reads = ("text",)
@@ -74,6 +80,9 @@ class ZeroShot(Evaluator):
         cluster: str | None = None  # JSON field: rows of equal value (sounds of one instrument) widen the interval
         where: dict[str, str] = {}  # keep rows whose JSON field has this value
         top: tuple[Count, ...] = (1, 5)
+        class_prior: Literal["uniform", "observed"] | None = (
+            None  # also assign all rows at once, each class as often as equal shares, or the true ones, say
+        )
         examples: NonNegativeCount = 9  # rows shown in reports
         title: str = ""  # heading in reports
 
@@ -88,7 +97,7 @@ class ZeroShot(Evaluator):
     @classmethod
     def metric_names(cls, config: Any) -> tuple[str, ...]:
         """Metrics that a report may hold."""
-        return (*(f"top{k}" for k in config.top), "mean_recall")
+        return (*(f"top{k}" for k in config.top), "mean_recall", *([BALANCED] if config.class_prior else []))
 
     def run(self, bench: Bench) -> Report:
         """Evaluate the trained encoder, and the controls beside it."""
@@ -113,7 +122,7 @@ class ZeroShot(Evaluator):
         )
         predicted, metrics = best.positions[:, 0], task.metrics(ranks, controls)
         return self.report(
-            metrics=metrics | task.mean_recall(predicted),
+            metrics=metrics | task.mean_recall(predicted) | task.balanced(z),
             primary=f"top{config.top[0]}",
             num_rows=len(task.ids),
             missing=rows.missing,
@@ -124,6 +133,7 @@ class ZeroShot(Evaluator):
                 "tie_rate": ranks.tie_rate(),
                 "expected_top1_ties_at_random": ranks.expected(1),
                 "mean_reciprocal_rank": float(ranks.reciprocal().mean()),
+                **task.transductive(),
             },
             classes=per_class(task.answers, task.ids, predicted),
             confusion=_confusion(task.answers, task.ids, predicted),
@@ -192,6 +202,39 @@ class _Task:
                 ranks.hits(k), chance=ranks.chance(k), controls=values, clusters=self.clusters
             )
         return found
+
+    def balanced(self, z: dict[str, Tensor]) -> dict[str, Metric]:
+        """Top-1 accuracy when all rows are assigned at once under the prior, where one is asked for."""
+        if self.config.class_prior is None:
+            return {}
+        shares = torch.bincount(self.ids, minlength=len(self.answers)).double()
+        prior = shares if self.config.class_prior == "observed" else torch.ones_like(shares)
+
+        def hits(who: str, points: Tensor, right: Tensor) -> Tensor:
+            scores = self.similarity[who](points, self.class_z[who])
+            return (transport_ranks(scores, right, prior) == 1).float()
+
+        controls = {
+            "shuffled": hits("trained", z["trained"], shuffled(self.ids)),
+            "constant": hits("trained", constant_like(z["trained"]), self.ids),
+            **{who: hits(who, z[who], self.ids) for who in z if who != "trained"},
+        }
+        share = prior / prior.sum()
+        return {
+            BALANCED: proportion(
+                hits("trained", z["trained"], self.ids),
+                chance=float((share * shares / shares.sum()).sum()),
+                controls={who: float(each.mean()) for who, each in controls.items()},
+                clusters=self.clusters,
+            )
+        }
+
+    def transductive(self) -> dict[str, str]:
+        """What to know of the balanced metric, for the result's facts."""
+        if self.config.class_prior is None:
+            return {}
+        prior = "equal shares of the classes" if self.config.class_prior == "uniform" else "the test labels' shares"
+        return {"transductive": f"'{BALANCED}' assigns all {len(self.ids):,} test rows together, knowing {prior}"}
 
     def mean_recall(self, predicted: Tensor) -> dict[str, Metric]:
         """Mean of the answers' own accuracies, where it differs from accuracy."""

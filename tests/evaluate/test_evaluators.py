@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from data_pipelines.pack import Sample
 from mmcontrast.config import parse
@@ -13,7 +14,7 @@ from mmcontrast.errors import ConfigError, MissingData
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Report
 from mmcontrast.evaluate.bench import Bench
-from tests.evaluate.fakes import FakeEncoder, make_sequences, make_things, picture, tones, write
+from tests.evaluate.fakes import FakeEncoder, make_sequences, make_things, picture, point, tones, write
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +196,36 @@ def test_rows_that_do_not_decode_are_named(tmp_path: Path) -> None:
     report = evaluate("zero_shot", Bench(FakeEncoder()), source=source)
     assert report.num_rows == 6 and len(report.missing) == 2
     assert "broken" in report.missing[0] and "absent" in report.missing[1] and ".png" in report.missing[1]
+
+
+def test_assigning_all_rows_at_once_helps_a_biased_model(tmp_path: Path) -> None:
+    source = make_things(tmp_path / "set", things=8, styles=("a", "b", "c"))
+    bench = Bench(Leaning(noise=0.6), FakeEncoder(noise=1, kind="random"))
+    for prior in ("uniform", "observed"):
+        report = evaluate("zero_shot", bench, source=source, label="thing", top=[1], class_prior=prior)
+        plain, balanced = report.metrics["top1"], report.metrics["top1 balanced"]
+        assert plain.value < 0.6 < 0.8 < balanced.value and balanced.chance == pytest.approx(1 / 8)
+        assert balanced.controls["constant"] == 0 and balanced.controls["untrained"] < 0.5
+        assert "all 24 test rows together" in report.facts["transductive"]
+
+
+def test_matching_all_queries_at_once_helps_where_some_targets_are_hubs(tmp_path: Path) -> None:
+    source = make_things(tmp_path / "set", things=8, styles=("a",))
+    report = evaluate(
+        "retrieval", Bench(Leaning(noise=0.6)), source=source, query="image", target="text", recall=[1], balanced=True
+    )
+    assert report.metrics["R@1"].value < 0.6 < 0.8 < report.metrics["R@1 balanced"].value
+    assert report.metrics["R@1 balanced"].controls["constant"] == 0 and "at once" in report.facts["transductive"]
+    plain = evaluate("retrieval", Bench(Leaning()), source=source, query="image", target="text", recall=[1])
+    assert "R@1 balanced" not in plain.metrics and "transductive" not in plain.facts
+
+
+class Leaning(FakeEncoder):
+    """Pictures lean towards thing 3, whatever they show."""
+
+    def _row(self, modality: str, item: Any) -> Tensor:
+        row = super()._row(modality, item)
+        return row if modality == "text" else row + 1.2 * point(3, salt="0")
 
 
 def test_a_query_whose_target_is_lost_is_named(tmp_path: Path) -> None:

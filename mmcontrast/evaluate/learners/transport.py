@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -42,3 +42,16 @@ def transport_plan(
         if float((of_row - before).abs().max()) < tolerance:
             break
     return (kernel + of_row[:, None] + of_column[None]).exp()
+
+
+def transport_ranks(
+    scores: Float[Tensor, "Q C"],
+    right: Int[Tensor, " Q"],
+    prior: Float[Tensor, " C"],
+    *,
+    logit_scale: float = 100.0,
+    sharpness: float = 20.0,
+) -> Int[Tensor, " Q"]:
+    """Rank of every row's right class in its row of the plan, 1 is best; a tie counts against it."""
+    plan = transport_plan(scores, prior, logit_scale=logit_scale, sharpness=sharpness)
+    return (plan >= plan.gather(1, right[:, None])).sum(dim=1)
