@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-NAMES = ("loss", "order", "loader", "index", "step", "eval")
+NAMES = ("loss", "order", "loader", "index", "step", "eval", "reliability")
 
 
 def main() -> int:
@@ -22,8 +22,12 @@ def main() -> int:
     )
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--json", action="store_true", help="print rows of name, ours, peer, ratio, unit, setting")
+    parser.add_argument("--full", action="store_true", help="reliability: as many faults as the bars name (minutes)")
     parsed = parser.parse_args()
-    rows = importlib.import_module(f"benchmarks.{parsed.name}").measure()
+    if parsed.full and parsed.name != "reliability":
+        parser.error("--full belongs to reliability")
+    options = {"full": True} if parsed.full else {}
+    rows = importlib.import_module(f"benchmarks.{parsed.name}").measure(**options)
     if parsed.json:
         print(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1))
         return 0

@@ -22,7 +22,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add = commands.add_parser("verify", help="check every byte; exit code 2 when something is damaged")
     add.add_argument("location", type=Path, metavar="RUN", help="a run folder, a checkpoints folder or a checkpoint")
     add.set_defaults(call=_verify)
-    add = commands.add_parser("consolidate", help="write the weights of the newest valid one as one file")
+    add = commands.add_parser(
+        "consolidate", help="write the weights of the newest valid one as one file, adapters merged"
+    )
     add.add_argument("location", type=Path, metavar="RUN", help="a run folder, a checkpoints folder or a checkpoint")
     add.add_argument("file", type=Path, metavar="FILE.safetensors", help="is created; must not exist")
     add.add_argument("--weights", choices=["raw", "ema"], default="raw", help="as trained, or their moving average")
@@ -51,6 +53,8 @@ def locate(location: Path) -> list[Path]:
 def consolidate(location: Path, file: Path, *, weights: Weights = "raw") -> Path:
     """Write the weights of the newest valid checkpoint, with where they come from, as one safetensors file.
 
+    Adapters are merged into the weights beside which they were trained.
+
     Args:
         weights: as trained, or their moving average.
 
@@ -61,6 +65,7 @@ def consolidate(location: Path, file: Path, *, weights: Weights = "raw") -> Path
     from safetensors.torch import save_file
 
     from mmcontrast.checkpoint import folder as files
+    from mmcontrast.merging import merged_model_state
 
     path = files.find(location)
     if file.exists():
@@ -69,7 +74,7 @@ def consolidate(location: Path, file: Path, *, weights: Weights = "raw") -> Path
     about = {"step": str(state["clock"]["step"]), "from": path.name, "config": json.dumps(state.get("config"))}
     about["weights"] = weights
     try:
-        save_file(files.load_model_state(path, weights=weights), file, metadata=about)
+        save_file(merged_model_state(path, weights=weights), file, metadata=about)
     except (OSError, SafetensorError) as error:
         file.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write '{file}': {error}") from error

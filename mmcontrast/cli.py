@@ -132,9 +132,10 @@ def _train(parsed: argparse.Namespace) -> int:
 def _check(parsed: argparse.Namespace) -> int:
     from mmcontrast.evaluate.while_training import check_evals
     from mmcontrast.run import check, load_run
+    from mmcontrast.start import check_start
 
     run = load_run(parsed.config, parsed.overrides)
-    for line in [*check(run), *check_evals(run)]:
+    for line in [*check(run), *check_start(run.model), *check_evals(run)]:
         print(line)
     print("nothing wrong found")
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,7 @@ from mmcontrast.specs import InputSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Tower
 from mmcontrast.tuning.apply import apply_training
+from mmcontrast.tuning.compilation import compile_tower
 from mmcontrast.tuning.fields import TowerTraining
 from mmcontrast.tuning.freeze import rests
 from mmcontrast.types import (
@@ -84,6 +85,18 @@ def modality_of(column: str) -> str:
     return column.partition(".")[0]
 
 
+def spaces_of(geometry: Any, dim: int, towers: Mapping[str, Any], *, teacher_dim: int | None = None) -> Spaces:
+    """What objectives are told of a model."""
+    return Spaces(
+        dim,
+        {name: tower.width for name, tower in towers.items()},
+        teacher_dim=teacher_dim,
+        token_widths={name: tower.token_width for name, tower in towers.items()},
+        similarity=geometry.similarity,
+        curvature=geometry.curvature if geometry.curved else None,
+    )
+
+
 class Model(nn.Module):
     """``embed(batch)`` and ``loss(embeddings)``, both through :meth:`forward`, so that engines see every call."""
 
@@ -114,27 +127,21 @@ class Model(nn.Module):
         )
         for name, fields in config.training.items():
             apply_training(self.towers[name], self.heads[name], fields, where=f"model.training.{name}")
-        self._resting = {name for name, tower in self.towers.items() if rests(tower)}
+        self.resting = {name for name, tower in self.towers.items() if rests(tower)}
         self.geometry = GEOMETRIES.build(config.geometry)
         self.objectives = nn.ModuleDict(objectives or {})
         self.combiner = COMBINERS.build(combine or WeightedSum.Config(), names=list(self.objectives))
         self._teacher = (teacher,)  # in a tuple, out of the module's tree: no state, no optimizer
         self._seen: Embeddings | None = None
         towers: dict[str, Any] = dict(self.towers.items())
-        spaces = Spaces(
-            config.dim,
-            {name: tower.width for name, tower in towers.items()},
-            teacher_dim=None if teacher is None else teacher.dim,
-            token_widths={name: tower.token_width for name, tower in towers.items()},
-            similarity=self.geometry.similarity,
-            curvature=self.geometry.curvature if self.geometry.curved else None,
-        )
+        spaces = spaces_of(self.geometry, config.dim, towers, teacher_dim=None if teacher is None else teacher.dim)
         for objective in self.objectives.values():
             assert isinstance(objective, Objective)
             objective.attach(spaces)
         self.momentum: MomentumCopy | None = None
         if self.needs.momentum:
             self.momentum = MomentumCopy(self.towers, self.heads, self.geometry, dim=config.dim)
+        self.train()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Model:
         """Move the teacher along with everything else."""
@@ -146,7 +153,7 @@ class Model(nn.Module):
     def train(self, mode: bool = True) -> Model:
         """Switch modes; a tower of which nothing is trained stays in evaluation mode."""
         super().train(mode)
-        for name in self._resting:
+        for name in self.resting:
             self.towers[name].train(False)
         return self
 
@@ -154,7 +161,7 @@ class Model(nn.Module):
         """Let torch compile the towers that ask for it, at their first call; names of weights stay as they are."""
         for name, fields in self.config.training.items():
             if fields.compile:
-                self.towers[name].compile(dynamic=None)
+                compile_tower(self.towers[name])
 
     @property
     def needs(self) -> Needs:
@@ -180,16 +187,17 @@ class Model(nn.Module):
                 places[f"heads.{modality}.{name}"] = Place(modality, top, top)
         return places
 
-    def forward(self, what: Literal["embed", "loss"], value: Any) -> Any:
-        """Dispatch: ``("embed", Batch) -> Embeddings`` or ``("loss", Embeddings) -> Terms``."""
-        return self.embed(value) if what == "embed" else self.loss(value)
+    def forward(self, what: Literal["embed", "loss", "encode_resting"], value: Any) -> Any:
+        """Dispatch: ``("embed", Batch) -> Embeddings``, ``("loss", Embeddings) -> Terms``, and so on."""
+        calls = {"embed": self.embed, "loss": self.loss, "encode_resting": self.encode_resting}
+        return calls[what](value)
 
     def encode(self, modality: str, values: Values) -> Tensor:
         """Embed rows of one modality, all of them present: (B, ...) -> (B, D)."""
         return self._project(modality, self._features(modality, values))
 
     def _features(self, modality: str, values: Values) -> Features:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and modality not in self._resting):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and modality not in self.resting):
             return self.towers[modality](values)
 
     def _project(self, modality: str, features: Features) -> Tensor:
@@ -215,11 +223,26 @@ class Model(nn.Module):
         inputs = {name: batch.columns[name] for name in needs.inputs}
         return Embeddings(columns, batch.labels, batch.keys, taught=taught, averaged=averaged, inputs=inputs)
 
+    @torch.no_grad()
+    def encode_resting(self, batch: Batch) -> Batch:
+        """Put features in the place of what frozen towers would read, for a batch that is embedded more than once."""
+        needs, columns = self.needs, dict(batch.columns)
+        raw = {*needs.tokens, *needs.teacher, *needs.momentum, *needs.inputs}  # read in another way as well
+        for name in needs.embeddings:
+            column = batch.columns[name]
+            if column.modality in self.resting and name not in raw:
+                with torch.autocast(
+                    column.present.device.type, dtype=self.autocast, enabled=self.autocast is not None
+                ):
+                    pooled = self._features(column.modality, _some(column)).pooled
+                columns[name] = dataclasses.replace(column, values=pooled[: int(column.present.sum())], encoded=True)
+        return dataclasses.replace(batch, columns=columns)
+
     def _embed_column(self, column: Column, *, keep_tokens: bool) -> Embedded:
         kept: list[Features] = []
 
         def encode(values: Values) -> Tensor:
-            kept.append(self._features(column.modality, values))
+            kept.append(Features(values) if column.encoded else self._features(column.modality, values))
             return self._project(column.modality, kept[0])
 
         embedded = _scattered(column, encode)
@@ -264,12 +287,18 @@ class Model(nn.Module):
 
 def _scattered(column: Column, encode: Callable[[Values], Tensor]) -> Embedded:
     """Encode a column's present rows; absent rows are zeros."""
-    values = column.values
-    if not column.present.any():
-        # One zero row runs all the same and counts nothing: every rank must take the same path through the
-        # weights, or DDP and ZeRO wait for gradients that never come.
-        values = map_values(values, lambda tensor: tensor.new_zeros(1, *tensor.shape[1:]))
-    return Embedded(_whole(encode(values), column), column.present)
+    return Embedded(_whole(encode(_some(column)), column), column.present)
+
+
+def _some(column: Column) -> Values:
+    """A column's present rows, and one of zeros where there are none.
+
+    It runs all the same and counts nothing: every rank must take the same path through the weights, or DDP and ZeRO
+    wait for gradients that never come.
+    """
+    if column.present.any():
+        return column.values
+    return map_values(column.values, lambda tensor: tensor.new_zeros(1, *tensor.shape[1:]))
 
 
 def _whole(values: Tensor, column: Column) -> Tensor:

@@ -95,6 +95,7 @@ class Run:
 # Fields that may differ between the runs of one folder: they change no weight, or say what to do when a step fails.
 FREE_FIELDS = (
     "out", "log", "evals", "checkpoint", "guard", "watchdog", "threads",
+    "model.training.*.checkpointing", "model.training.*.compile",
     "data.workers", "data.prefetch", "data.cache_decoded",
     # All of data.storage but check_crc32, and nothing of data.limits: those two say which rows are damaged.
     "data.storage.cache", "data.storage.cache_bytes", "data.storage.schemes", "data.storage.retries",
@@ -137,7 +138,7 @@ def check(run: Run) -> list[str]:
     world_size = comm.launch().world_size
     if run.data.batch_rows % world_size:
         problems.append(f"data.batch_rows: {run.data.batch_rows} rows do not divide among {world_size} ranks.")
-    problems += optimizer_problems(run)
+    problems += optimizer_problems(run) + _patience_problems(run) + _compile_problems(run)
     if not problems:
         for name, source in run.data.sources.items():
             problems += check_derived(name, source, open_source(run.data, name).manifest.columns)
@@ -184,6 +185,26 @@ def optimizer_in_words(run: Run) -> list[str]:
     with torch.device("meta"):  # shapes without weights
         model = Model(run.model, build_objectives(run), combine=run.combine)
     return [*lines, *groups_in_words(model, OPTIMIZERS.build(run.optimizer).groups(model))]
+
+
+def _patience_problems(run: Run) -> list[str]:
+    """A collective that gives up before the watchdog speaks leaves no word on which rank hangs."""
+    if run.engine.registry_name == "local" or run.watchdog.hung_seconds < run.engine.timeout_seconds:
+        return []
+    return [
+        f"watchdog.hung_seconds: {run.watchdog.hung_seconds:g} s is not below engine.timeout_seconds = "
+        f"{run.engine.timeout_seconds:g} s: the collective would fail before the watchdog names the rank that hangs."
+    ]
+
+
+def _compile_problems(run: Run) -> list[str]:
+    """DeepSpeed's hooks around each module break a compiled tower into pieces, or fail in it."""
+    compiled = [name for name, fields in run.model.training.items() if fields.compile]
+    if run.engine.registry_name != "deepspeed" or not compiled:
+        return []
+    return [
+        f"model.training.{compiled[0]}.compile: engine deepspeed does not run compiled towers; use ddp, or drop it."
+    ]
 
 
 def check_training(model: ModelConfig) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mmcontrast import comm
 from mmcontrast.config import dump, flatten, parse, parse_yaml, to_tree
 from mmcontrast.errors import ConfigError, RunFolderError
 from mmcontrast.run import ENGINE_NUMBERS, FREE_FIELDS, Run
+from mmcontrast.tuning.fields import TowerTraining
 
 CONFIG_NAME = "config.yaml"
 
@@ -68,13 +70,22 @@ def read_run_folder(folder: Path) -> Run:
 
 
 def _differences(old: Any, new: Any) -> list[str]:
-    before, after = flatten(old), flatten(new)
+    before, after = flatten(_with_training(old)), flatten(_with_training(new))
     lines = []
     for key in sorted({*before, *after}):
-        if any(key == free or key.startswith(f"{free}.") for free in FREE_FIELDS):
+        if any(fnmatchcase(key, free) or key.startswith(f"{free}.") for free in FREE_FIELDS):
             continue
         if key.startswith("engine.") and key not in ENGINE_NUMBERS:
             continue
         if before.get(key) != after.get(key):
             lines.append(f"{key}: {before.get(key)!r} there, {after.get(key)!r} here")
     return lines
+
+
+def _with_training(tree: Any) -> Any:
+    """The tree of a run in which every tower has its group of training fields, named or not."""
+    model = tree.get("model") if isinstance(tree, dict) else None
+    if not isinstance(model, dict):
+        return tree
+    groups = {name: to_tree(TowerTraining()) for name in model.get("towers", {})}
+    return {**tree, "model": {**model, "training": {**groups, **model.get("training", {})}}}

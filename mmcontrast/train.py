@@ -23,6 +23,7 @@ from mmcontrast.randomness import seed_all, seed_rank
 from mmcontrast.run import Run, build_objectives, check
 from mmcontrast.run_folder import open_run_folder
 from mmcontrast.source_losses import SourceLosses
+from mmcontrast.start import load_start
 from mmcontrast.steps import STEPS
 from mmcontrast.stopping import StopSignal
 from mmcontrast.teacher import load_teacher
@@ -63,6 +64,8 @@ def train(run: Run) -> Trained:
 
     # ------------------------------------------------------------------- build
     model = Model(run.model, build_objectives(run), combine=run.combine, teacher=load_teacher(run))
+    with comm.together():
+        starts = load_start(model)
     seed_rank(run.seed, comm.rank())
     engine = ENGINES.build(run.engine, model=model, optimizer=OPTIMIZERS.build(run.optimizer))
     if engine.device.type == "cpu":
@@ -76,7 +79,7 @@ def train(run: Run) -> Trained:
         StopSignal() as stop,
         Checkpoints(home / "checkpoints", run.checkpoint, say=log.say) as checkpoints,
     ):
-        for line in (f"run folder {home}", *arithmetic, parameters_in_words(model)):
+        for line in (f"run folder {home}", *arithmetic, *starts, parameters_in_words(model)):
             log.say(line)
         progress = Progress(run, engine=engine, loader=loader, log=log, checkpoints=checkpoints)
         evaluations = Evaluations(run, watchdog=watchdog, say=log.say)

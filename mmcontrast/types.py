@@ -36,6 +36,7 @@ class Column:
     modality: str
     values: Values  # Tensor (P, ...) or dict of them; P is the number of present rows
     present: Bool[Tensor, " B"]
+    encoded: bool = False  # values are the pooled features of a frozen tower, (P, width)
 
     @staticmethod
     def of(modality: str, values: Values, present: Bool[Tensor, " B"]) -> Column:
@@ -47,7 +48,8 @@ class Column:
         start, stop, _ = index.indices(len(self.present))
         first = int(self.present[:start].sum())
         last = first + int(self.present[start:stop].sum())
-        return Column(self.modality, map_values(self.values, lambda tensor: tensor[first:last]), self.present[index])
+        values = map_values(self.values, lambda tensor: tensor[first:last])
+        return replace(self, values=values, present=self.present[index])
 
     @staticmethod
     def join(parts: list[Column]) -> Column:
@@ -57,18 +59,18 @@ class Column:
             values = {name: torch.cat([value[name] for value in values]) for name in values[0]}
         else:
             values = torch.cat(values)
-        return Column(parts[0].modality, values, torch.cat([part.present for part in parts]))
+        return replace(parts[0], values=values, present=torch.cat([part.present for part in parts]))
 
     def at(self, index: Int[Tensor, " N"]) -> Column:
         """Return the rows of these numbers, in this order."""
         places = (self.present.cumsum(0) - 1)[index][self.present[index]]  # of their cells among the stored ones
-        return Column(self.modality, map_values(self.values, lambda tensor: tensor[places]), self.present[index])
+        values = map_values(self.values, lambda tensor: tensor[places])
+        return replace(self, values=values, present=self.present[index])
 
     def to(self, device: torch.device) -> Column:
         """Return the column on ``device``."""
-        return Column(
-            self.modality, map_values(self.values, lambda tensor: tensor.to(device)), self.present.to(device)
-        )
+        values = map_values(self.values, lambda tensor: tensor.to(device))
+        return replace(self, values=values, present=self.present.to(device))
 
 
 @dataclass(frozen=True)

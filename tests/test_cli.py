@@ -56,3 +56,12 @@ def test_shipped_configs_resolve_as_their_goldens_say(path: Path) -> None:
 def test_the_quickstart_passes_its_check(tmp_path: Path) -> None:
     run = load_run(ROOT / "configs/quickstart.yaml", [f"out={tmp_path}/run"])
     assert any("rows per update" in line for line in check(run))
+
+
+def test_a_watchdog_that_would_speak_after_the_collectives_gave_up_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["check", str(ROOT / "configs/quickstart.yaml"), f"out={tmp_path}/run", "watchdog.hung_seconds=600"]
+    assert main(asked) == 0  # one process waits for nobody
+    assert main([*asked, "engine={type: ddp}"]) == 2
+    assert "watchdog.hung_seconds: 600 s is not below engine.timeout_seconds = 600 s" in capsys.readouterr().err

@@ -48,7 +48,7 @@ class Engine(Protocol):
     def loss_scale(self) -> float:
         """Factor that :meth:`backward` puts on a loss, hence on every gradient until :meth:`step`; 1 but in fp16."""
 
-    def __call__(self, what: Literal["embed", "loss"], value: Any) -> Any:
+    def __call__(self, what: Literal["embed", "loss", "encode_resting"], value: Any) -> Any:
         """Run the model's forward: the one entry, so that wrappers and hooks always see it."""
 
     def one_update(self) -> AbstractContextManager[None]:

@@ -102,7 +102,7 @@ class DeepSpeed:
         """See the protocol."""
         return self._scale.value
 
-    def __call__(self, what: Literal["embed", "loss"], value: Any) -> Any:
+    def __call__(self, what: Literal["embed", "loss", "encode_resting"], value: Any) -> Any:
         """Run the model through DeepSpeed's hooks; towers under autocast when asked, losses always in fp32."""
         return self._engine(what, value)
 

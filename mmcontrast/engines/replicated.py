@@ -44,7 +44,7 @@ class Replicated:
         """See the protocol."""
         return self._scale.value
 
-    def __call__(self, what: Literal["embed", "loss"], value: Any) -> Any:
+    def __call__(self, what: Literal["embed", "loss", "encode_resting"], value: Any) -> Any:
         """Run the model; towers under autocast when asked, losses always in fp32."""
         return self.model(what, value)
 

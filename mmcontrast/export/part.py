@@ -16,6 +16,7 @@ from mmcontrast.errors import ExportError
 from mmcontrast.evaluate.encoder import fitted
 from mmcontrast.exported import is_exported, read_exported
 from mmcontrast.exported.dtypes import Dtype, rounded
+from mmcontrast.merging import merged_model_state
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.run_folder import read_run_folder
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
@@ -126,8 +127,9 @@ def _of_run(location: Path, weights: checkpoint.Weights) -> Part:
     path = checkpoint.find(location)
     home = path.parent.parent
     run = read_run_folder(home)
-    state, facts = checkpoint.load_model_state(path, weights=weights), checkpoint.folder.load_state(path)
-    # How it was trained is over: no file that its weights started from is needed, nothing is frozen or recomputed.
+    state, facts = merged_model_state(path, weights=weights), checkpoint.folder.load_state(path)
+    # How it was trained is over: no file that its weights started from is needed, nothing is frozen or recomputed, and
+    # adapters are part of the weights.
     model = fitted(Model(replace(run.model, training={})), state, where=path).eval().requires_grad_(False)
     source = {
         "run": home.resolve().name,

@@ -10,7 +10,6 @@ from typing import Any
 
 from mmcontrast.errors import ConfigError
 from mmcontrast.model import ModelConfig
-from mmcontrast.towers import TOWERS
 
 Leaf = tuple[str, ...]  # keys from the top of a tree down to one value
 TAKEN = (".json", ".txt", ".model", ".jinja")  # configs and vocabularies; weights are in the folder already
@@ -22,8 +21,6 @@ def with_copied_files(config: ModelConfig, folder: Path) -> tuple[ModelConfig, l
     Raises:
         ConfigError: a folder that the config names is gone.
     """
-    towers = {name: TOWERS.get(tower.registry_name).without_weights(tower) for name, tower in config.towers.items()}
-    config = replace(config, towers=towers)
     leaves: list[Leaf] = []
     for leaf, source in _paths(config, ()):
         if not source.is_dir():

@@ -1,6 +1,7 @@
-"""Sizes measured on the CPU: weights, what one row's forward keeps for backward, optimizer states, losses.
+"""Sizes of weights, of what one row's forward keeps for backward, of optimizer states and of losses.
 
-Forward runs here with random weights and empty inputs, and torch tells each tensor that autograd keeps.
+Towers and optimizer run on tensors that have shapes and no memory, and torch tells each one that autograd keeps: a
+model of any size is measured on any machine.  Losses run on a few real rows.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import normalize
 
 from mmcontrast.model import Model, modality_of
@@ -28,6 +30,7 @@ class PerRow:
 
     inputs: int  # as the loader brings it
     activations: int  # kept by tower and head for backward
+    recomputed: int = 0  # of one block, while backward computes it again
 
 
 def input_rows(spec: InputSpec, rows: int) -> Tensor:
@@ -41,14 +44,13 @@ def input_rows(spec: InputSpec, rows: int) -> Tensor:
 
 def kept_bytes(forward: Callable[[], Tensor], model: torch.nn.Module) -> int:
     """Bytes that autograd keeps of a forward, each memory once, weights not counted."""
-    known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    known = {_memory(tensor) for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
-    alive = []  # a freed tensor's address could come again
+    alive = []  # a freed tensor's place could be given again
 
     def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if _memory(tensor) not in known:
+            kept[_memory(tensor)] = tensor.untyped_storage().nbytes()
             alive.append(tensor)
         return tensor
 
@@ -56,6 +58,24 @@ def kept_bytes(forward: Callable[[], Tensor], model: torch.nn.Module) -> int:
         result = forward()
     del result
     return sum(kept.values())
+
+
+def _memory(tensor: Tensor) -> int:
+    """Which memory a tensor lies in; tensors without any have one as well."""
+    return tensor.untyped_storage()._cdata
+
+
+def without_memory(model: Model) -> FakeTensorMode:
+    """Move a model of the meta device to CPU tensors of shapes alone; return the mode in which it runs."""
+    mode = FakeTensorMode()
+    # Parameters become tensors of another class, which replace them rather than their data.
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with mode:
+            model._apply(lambda each: torch.empty_strided(each.shape, each.stride(), dtype=each.dtype, device="cpu"))
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
+    return mode
 
 
 def per_row(model: Model, column: str, spec: InputSpec, *, half: bool) -> PerRow:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, unset_fake_temporarily
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.model import Model
-from mmcontrast.objectives.base import Objective
+from mmcontrast.geometry import GEOMETRIES
+from mmcontrast.model import Model, ModelConfig, modality_of, spaces_of
 from mmcontrast.optim import OPTIMIZERS
-from mmcontrast.plan.measure import FLOAT, PerRow, loss_bytes, optimizer_bytes, per_row
+from mmcontrast.plan.measure import FLOAT, PerRow, loss_bytes, optimizer_bytes, per_row, without_memory
 from mmcontrast.run import Run, build_objectives
+from mmcontrast.specs import InputSpec
 
 ENGINES = ("ddp", "ZeRO 1", "ZeRO 2", "ZeRO 3")
 
@@ -56,7 +60,13 @@ class Plan:
     @property
     def activations(self) -> int:
         """Bytes that towers keep for backward."""
-        return self.graph_rows * sum(column.activations for column in self.columns.values())
+        return self.graph_rows * self.row
+
+    @property
+    def row(self) -> int:
+        """Bytes of a row with its graph in every tower; backward computes one block again at a time."""
+        columns = self.columns.values()
+        return sum(column.activations for column in columns) + max(column.recomputed for column in columns)
 
     @property
     def batch(self) -> int:
@@ -72,7 +82,7 @@ class Plan:
         """Rows with their graph that would fit in ``memory`` bytes beside the rest."""
         losses = 0 if self.cached else sum(self.loss.values())
         room = memory - held.total - self.inputs - self.embeddings - self.casts - losses
-        return max(room // max(sum(column.activations for column in self.columns.values()), 1), 0)
+        return max(room // max(self.row, 1), 0)
 
 
 def held_by(engine: str, *, parameters: int, trainable: int, optimizer: int, world_size: int) -> Held:
@@ -104,7 +114,7 @@ def graph_rows(run: Run, local_rows: int) -> int:
 
 
 def plan(run: Run, *, world_size: int) -> Plan:
-    """Build the run's model on the CPU, measure it, and reckon what a rank of ``world_size`` holds.
+    """Measure the run's model, building shapes alone, and reckon what a rank of ``world_size`` holds.
 
     Raises:
         ConfigError: the batch does not divide among the ranks.
@@ -112,19 +122,25 @@ def plan(run: Run, *, world_size: int) -> Plan:
     if run.data.batch_rows % world_size:
         raise ConfigError(f"data.batch_rows: {run.data.batch_rows} rows do not divide among {world_size} ranks.")
     local_rows = run.data.batch_rows // world_size
-    model = Model(run.model, build_objectives(run), combine=run.combine)
+    with torch.device("meta"):
+        model = Model(run.model, build_objectives(run), combine=run.combine)
     half = run.engine.precision != "fp32"
     specs = run.column_specs(model.needs)
-    columns = {name: per_row(model, name, spec, half=half) for name, spec in specs.items()}
+    with without_memory(model):
+        columns = {name: per_row(model, name, spec, half=half) for name, spec in specs.items()}
+        optimizer = optimizer_bytes_of(run, model)
+    columns |= recomputing(run.model, columns, specs, half=half)
     parameters = {f"towers.{name}": _count(tower) for name, tower in model.towers.items()}
     parameters |= {"heads": _count(model.heads), "objectives": _count(model.objectives)}
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    optimizer = optimizer_bytes(model, OPTIMIZERS.build(run.optimizer)) + (0 if run.ema is None else trainable * FLOAT)
+    optimizer += 0 if run.ema is None else trainable * FLOAT
     total = sum(parameters.values())
     stage = "ddp" if run.engine.registry_name != "deepspeed" else f"ZeRO {run.engine.stage}"
     losses = {}
-    for name, objective in model.objectives.items():
-        assert isinstance(objective, Objective)
+    towers: dict[str, Any] = dict(model.towers.items())
+    spaces = spaces_of(GEOMETRIES.build(run.model.geometry), run.model.dim, towers)  # a loss runs on real rows
+    for name, objective in build_objectives(run).items():
+        objective.attach(spaces)
         losses[name] = loss_bytes(objective, dim=run.model.dim, local_rows=local_rows, world_size=world_size)
     return Plan(
         world_size=world_size,
@@ -145,6 +161,37 @@ def plan(run: Run, *, world_size: int) -> Plan:
         else 0,
         cached=run.step.registry_name == "gradcache",
     )
+
+
+def optimizer_bytes_of(run: Run, model: Model) -> int:
+    """Bytes of the optimizer's states; one that looks at numbers, as Muon does, is measured on real weights."""
+    optimizer = OPTIMIZERS.build(run.optimizer)
+    try:
+        return optimizer_bytes(model, optimizer)
+    except DataDependentOutputException:
+        with unset_fake_temporarily():
+            return optimizer_bytes(Model(run.model, build_objectives(run), combine=run.combine), optimizer)
+
+
+def recomputing(
+    config: ModelConfig, columns: dict[str, PerRow], specs: dict[str, InputSpec], *, half: bool
+) -> dict[str, PerRow]:
+    """Columns whose tower checkpoints, with an even share of what its blocks would have kept otherwise."""
+    chosen = {name for name, fields in config.training.items() if fields.checkpointing}
+    if not chosen:
+        return {}
+    training = {name: replace(fields, checkpointing=False) for name, fields in config.training.items()}
+    with torch.device("meta"):
+        keeping = Model(replace(config, training=training))
+    found = {}
+    with without_memory(keeping):
+        for name, spec in specs.items():
+            if modality_of(name) in chosen:
+                tower: Any = keeping.towers[modality_of(name)]
+                whole = per_row(keeping, name, spec, half=half).activations
+                share = max(whole - columns[name].activations, 0) // len(tower.layout().blocks)
+                found[name] = replace(columns[name], recomputed=share)
+    return found
 
 
 def _count(module: nn.Module) -> int:

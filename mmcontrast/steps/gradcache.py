@@ -52,6 +52,8 @@ class GradCache:
         with engine.one_update():
             seen: list[tuple[RandomState, Embeddings]] = []
             with torch.no_grad():
+                if engine.model.resting:  # frozen towers draw nothing: once is enough
+                    chunks = [engine("encode_resting", chunk) for chunk in chunks]
                 for chunk in chunks:
                     state = RandomState.capture(engine.device)
                     seen.append((state, engine("embed", chunk)))

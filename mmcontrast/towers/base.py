@@ -62,11 +62,6 @@ class Tower(nn.Module):
         super().__init__()
         self.config = config
 
-    @classmethod
-    def without_weights(cls, config: Any) -> Any:
-        """The config of the same tower whose weights come from elsewhere: it names no weights file."""
-        return config
-
     def preprocessing(self) -> dict[str, Any]:
         """Parameters of what the tower does to its inputs before the first weight, as plain JSON."""
         return {}
@@ -83,6 +78,10 @@ class Tower(nn.Module):
     def layout(self) -> Layout:
         """Where each parameter stands between input and output; one that is not made of blocks is all ``final``."""
         return layout_of(self, embeddings=(), blocks=())
+
+    def adopt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give weights that others publish this tower's names, and leave out what it has no place for."""
+        return state
 
     def checkpoint_activations(self) -> None:
         """From now on keep only what enters each block, and compute the rest again in backward.

@@ -115,6 +115,12 @@ class HTSAT(Tower):
         tokens = self.norm(x)
         return Features(tokens.mean(dim=1), tokens)
 
+    def adopt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take LAION-CLAP's audio branch but its front end and classifier."""
+        branch = {key.partition("audio_branch.")[2]: value for key, value in state.items() if "audio_branch." in key}
+        others = ("spectrogram_extractor.", "logmel_extractor.", "tscam_conv.", "head.")
+        return {name: value for name, value in (branch or state).items() if not name.startswith(others)}
+
     def layout(self) -> Layout:
         """Norm of the mels and patches; Swin blocks, each stage's last one with the halving; the last norm."""
         blocks = []

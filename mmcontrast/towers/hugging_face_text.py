@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -90,7 +91,9 @@ class HuggingFaceText(Tower):
         inner: Any = self.inner
         if not inner.supports_gradient_checkpointing:
             raise ConfigError(f"checkpointing: transformers does not offer it for '{self.config.folder}'.")
-        inner.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # transformers 5.2 renames it; both know this name
+            inner.gradient_checkpointing_enable({"use_reentrant": False})
 
     def _pool(self, hidden: Float[Tensor, "B T width"], real: Bool[Tensor, "B T"], out: Any) -> Tensor:
         if self.config.pooling == "cls":

@@ -94,6 +94,19 @@ class OpenCLIPImage(Tower):
         start = ["conv1", "class_embedding", "positional_embedding", "ln_pre"]
         return layout_of(self.inner, embeddings=start, blocks=resblocks(self.inner), prefix="inner.")
 
+    def adopt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take open_clip's image tower out of a whole model; positions of another grid are resized as it does."""
+        from types import SimpleNamespace
+
+        from open_clip.model import resize_pos_embed
+
+        if any(name.startswith("inner.") for name in state):
+            return state
+        whole = {name: value for name, value in state.items() if name.startswith("visual.")}
+        whole = whole or {f"visual.{name}": value for name, value in state.items()}
+        resize_pos_embed(whole, SimpleNamespace(visual=self.inner))
+        return {f"inner.{name.removeprefix('visual.')}": value for name, value in whole.items()}
+
     def checkpoint_activations(self) -> None:
         """As open_clip or timm does it."""
         from open_clip.modified_resnet import ModifiedResNet

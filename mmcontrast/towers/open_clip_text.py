@@ -87,6 +87,14 @@ class OpenCLIPText(Tower):
         start = ["token_embedding", "positional_embedding"]
         return layout_of(self.inner, embeddings=start, blocks=resblocks(self.inner), prefix="inner.")
 
+    def adopt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take open_clip's text tower out of a whole model, in which it may stand by itself or among the rest."""
+        if any(name.startswith("inner.") for name in state):
+            return state
+        apart = {name.removeprefix("text."): value for name, value in state.items() if name.startswith("text.")}
+        others = ("visual.", "logit_scale", "logit_bias", "attn_mask")
+        return {f"inner.{name}": value for name, value in (apart or state).items() if not name.startswith(others)}
+
     def checkpoint_activations(self) -> None:
         """As open_clip does it."""
         inner: Any = self.inner

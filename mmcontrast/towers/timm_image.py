@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -12,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from mmcontrast.config import Count, config
-from mmcontrast.errors import CheckpointError, ConfigError, did_you_mean
+from mmcontrast.errors import ConfigError, did_you_mean
 from mmcontrast.specs import ImageSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
@@ -36,8 +34,7 @@ class TimmImage(Tower):
         name: str  # timm's name, as in timm.list_models()
         size: Count = 224  # pixels
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth
-        batch_norm: BatchNormPolicy | None = None  # null: frozen with weights, whose statistics it needs; else group
-        weights: Path | None = None  # a local .safetensors state dict; nothing is downloaded
+        batch_norm: BatchNormPolicy = "group"  # group norm instead, or frozen statistics, as trained weights need them
 
         def input_spec(self) -> ImageSpec:
             """Pictures of ``size`` pixels."""
@@ -46,8 +43,7 @@ class TimmImage(Tower):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path)
-        load_weights(self.inner, config.weights)
-        replace_batch_norm(self.inner, _policy(config))
+        replace_batch_norm(self.inner, config.batch_norm)
         replace_patch_convolutions(self.inner)
         defaults: Any = self.inner.default_cfg
         self.register_buffer("mean", 255 * torch.tensor(defaults["mean"]).view(3, 1, 1), persistent=False)
@@ -57,11 +53,6 @@ class TimmImage(Tower):
             probe = torch.zeros(1, 3, config.size, config.size)
             self.width = self.inner.eval()(probe).shape[1]
             self.inner.train()
-
-    @classmethod
-    def without_weights(cls, config: Any) -> Any:
-        """The weights file gone; what it decided about batch norm written out."""
-        return replace(config, weights=None, batch_norm=_policy(config))
 
     def preprocessing(self) -> dict[str, Any]:
         """Mean and deviation of each channel, of pixels in [0, 1]."""
@@ -77,13 +68,13 @@ class TimmImage(Tower):
         """As timm groups the model."""
         return timm_layout(self.inner, prefix="inner.")
 
+    def adopt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take a timm model's weights but its classifier's."""
+        return adopt_timm(self.inner, state)
+
     def checkpoint_activations(self) -> None:
         """As timm does it."""
         checkpoint_timm(self.inner, self.config.name)
-
-
-def _policy(config: Any) -> BatchNormPolicy:
-    return config.batch_norm or ("group" if config.weights is None else "frozen")
 
 
 def create_timm(name: str, *, size: int | None = None, **options: Any) -> nn.Module:
@@ -140,22 +131,11 @@ def checkpoint_timm(module: Any, name: str) -> None:
         raise ConfigError(f"checkpointing: timm does not offer it for '{name}'.") from error
 
 
-def load_weights(module: nn.Module, path: Path | None) -> None:
-    """Load a safetensors state dict, classifier weights aside.
-
-    Raises:
-        CheckpointError: no such file, or weights of another model.
-    """
-    if path is None:
-        return
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise CheckpointError(f"no weights at '{path}'.")
-    try:
-        found = module.load_state_dict(load_file(path), strict=False)
-    except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"'{path}' does not fit this model: {error}") from error
-    if found.missing_keys:
-        raise CheckpointError(f"'{path}' lacks {len(found.missing_keys)} weights, '{found.missing_keys[0]}' first.")
+def adopt_timm(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give a timm model's weights the names of a tower that holds it as ``inner``."""
+    if any(name.startswith("inner.") for name in state):
+        return state
+    defaults: Any = module.default_cfg
+    heads = defaults.get("classifier") or ()
+    heads = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
+    return {f"inner.{name}": value for name, value in state.items() if not name.startswith(heads)}

@@ -17,7 +17,7 @@ from mmcontrast.towers.base import Layout, Tower
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.log_mel import LogMel, LogMelConfig
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
-from mmcontrast.towers.timm_image import checkpoint_timm, create_timm, timm_layout
+from mmcontrast.towers.timm_image import adopt_timm, checkpoint_timm, create_timm, timm_layout
 from mmcontrast.types import Features
 
 
@@ -67,6 +67,17 @@ class TimmSpectrogram(Tower):
     def layout(self) -> Layout:
         """As timm groups the model."""
         return timm_layout(self.inner, prefix="inner.")
+
+    def adopt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take a timm model's weights but its classifier's; filters of three colours are summed to one."""
+        from timm.models import adapt_input_conv
+
+        adopted = adopt_timm(self.inner, state)
+        defaults: Any = self.inner.default_cfg
+        first = f"inner.{defaults.get('first_conv')}.weight"
+        if first in adopted:
+            adopted[first] = adapt_input_conv(1, adopted[first])
+        return adopted
 
     def checkpoint_activations(self) -> None:
         """As timm does it."""

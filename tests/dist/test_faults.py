@@ -92,12 +92,13 @@ def test_a_signal_to_one_rank_stops_all_together_and_the_run_goes_on_bit_for_bit
     assert ended(start_ranks(whole, 2, tmp_path / "a"), seconds=120) == [0, 0]
     processes = start_ranks(parts, 2, tmp_path, fault="slow")  # so that the signal comes long before the end
     wait_for_steps(parts, 4)
-    began = time.monotonic()
+    began, clock = time.monotonic(), time.time()
     os.kill(processes[1].pid, signal.SIGUSR1)
     assert ended(processes, seconds=60) == [75, 75], said(tmp_path)
     assert time.monotonic() - began < 30  # SLURM ends a job so long after SIGTERM
     stopped = newest(tmp_path / "parts/checkpoints")
     assert stopped is not None and 4 <= int(stopped.name[5:]) < 30
+    assert stopped.stat().st_ctime - clock < 10  # when it got its name, all of it on the disk
     assert f"saved to {stopped}; the same command resumes" in said(tmp_path)[0]
     assert ended(start_ranks(parts, 2, tmp_path), seconds=120) == [0, 0], said(tmp_path)
     expected = load_model_state(tmp_path / "whole/checkpoints/step-00000030")

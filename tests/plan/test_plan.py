@@ -10,12 +10,16 @@ import torch
 from torch import nn
 
 from mmcontrast.cli import main
+from mmcontrast.model import Model
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.infonce import InfoNCE
+from mmcontrast.optim import OPTIMIZERS
 from mmcontrast.optim.adamw import AdamW
-from mmcontrast.plan.measure import kept_bytes, loss_bytes, optimizer_bytes
-from mmcontrast.plan.memory import held_by
+from mmcontrast.plan.measure import kept_bytes, loss_bytes, optimizer_bytes, per_row, without_memory
+from mmcontrast.plan.memory import Plan, held_by, plan
+from mmcontrast.run import build_objectives, load_run
 from mmcontrast.tiles.tiling import TilesConfig
+from mmcontrast.tuning.fields import LoRAConfig, TowerTraining
 from tests import tiny
 
 CONFIG = Path("configs/smoke/open_clip_vit.yaml")
@@ -32,6 +36,51 @@ def test_adamw_keeps_two_floats_a_parameter_and_a_count() -> None:
     built = tiny.model()
     count = sum(parameter.numel() for parameter in built.parameters())
     assert optimizer_bytes(built, AdamW(AdamW.Config())) == 8 * count + 4 * len(list(built.parameters()))
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_shapes_alone_tell_what_a_real_model_keeps(modality: str) -> None:
+    run = load_run(CONFIG)
+    spec, real = run.model.specs()[modality], Model(run.model)
+    with torch.device("meta"):
+        shapes = Model(run.model)
+    with without_memory(shapes):
+        found = per_row(shapes, modality, spec, half=False)
+    assert found == per_row(real, modality, spec, half=False) and found.activations > 0
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS.names())
+def test_every_optimizer_is_measured_as_on_real_weights(name: str) -> None:
+    run = load_run(Path("configs/smoke/quickstart_tiny.yaml"), [f"optimizer={{type: {name}}}"])
+    real = Model(run.model, build_objectives(run))
+    assert plan(run, world_size=1).held[0].optimizer == optimizer_bytes(real, OPTIMIZERS.build(run.optimizer)) > 0
+
+
+def planned(**training: TowerTraining) -> Plan:
+    run = load_run(CONFIG, ["data.batch_rows=8", "step=plain"])
+    return plan(replace(run, model=replace(run.model, training=training)), world_size=1)
+
+
+def test_what_is_frozen_costs_no_activations_gradients_or_optimizer() -> None:
+    whole, part = planned(), planned(image=TowerTraining(frozen=True))
+    image = whole.parameters["towers.image"]
+    assert whole.trainable - part.trainable == image and part.parameters == whole.parameters
+    assert part.columns["image"].activations == 0 < whole.columns["image"].activations
+    assert part.held[0].gradients == 4 * part.trainable
+    assert part.held[0].optimizer == pytest.approx(8 * part.trainable, rel=1e-3)
+    unlocked = planned(image=TowerTraining(frozen=True, unlocked_blocks=3))  # of twelve
+    assert unlocked.columns["image"].activations == pytest.approx(whole.columns["image"].activations / 4, rel=0.1)
+    adapted = planned(text=TowerTraining(lora=LoRAConfig(rank=4)))
+    assert adapted.parameters["towers.text"] > whole.parameters["towers.text"]
+    assert adapted.trainable < image + 0.05 * whole.parameters["towers.text"]
+
+
+def test_checkpointing_keeps_what_enters_each_block_and_one_block_at_a_time() -> None:
+    whole, part = planned(), planned(image=TowerTraining(checkpointing=True))
+    before, after = whole.columns["image"].activations, part.columns["image"]
+    assert after.activations < 0.25 * before
+    assert after.activations + 12 * after.recomputed == pytest.approx(before, rel=0.01)
+    assert part.row == sum(column.activations for column in part.columns.values()) + after.recomputed
 
 
 def test_zero_stages_share_what_they_name() -> None:

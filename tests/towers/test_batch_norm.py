@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
-from mmcontrast.towers import TOWERS
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 
 
@@ -56,15 +54,3 @@ def test_group_norm_keeps_the_trained_gain_and_bias() -> None:
     gain = model.get_submodule("bn1").weight.detach().clone()
     replace_batch_norm(model, "group")
     assert torch.equal(model.get_submodule("bn1").weight, gain)
-
-
-def test_a_timm_tower_with_weights_is_timms_model(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    model, path = trained(), tmp_path / "resnet.safetensors"
-    save_file(model.state_dict(), path)
-    tower = TOWERS.build(TOWERS.get("timm_image").Config(name="resnet10t", size=32, weights=path)).eval()
-    x = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    mean, std = (255 * torch.tensor(model.default_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))  # type: ignore
-    with torch.no_grad():
-        torch.testing.assert_close(tower(x).pooled, model((x - mean) / std), atol=1e-5, rtol=1e-5)

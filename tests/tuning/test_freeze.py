@@ -116,7 +116,7 @@ def test_a_frozen_tower_runs_without_a_graph_and_only_what_is_trained_moves(step
     before = engine.model_state()
     config = Plain.Config() if step == "plain" else GradCache.Config(chunk_rows=5)
     (Plain if step == "plain" else GradCache)(config, engine=engine)(tiny.batch())
-    assert kept and not any(kept)
+    assert kept == [False] * (1 if step == "plain" else 3)  # once a chunk, although chunks are embedded twice
     assert set(engine.gradients()) == trained(model)
     engine.step(lr_factor=1.0)
     after = engine.model_state()
