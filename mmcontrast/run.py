@@ -18,6 +18,7 @@ from mmcontrast.config import Count, NonNegativeCount, OneOf, Positive, config, 
 from mmcontrast.data.columns import check_derived, check_labels, labels_of
 from mmcontrast.data.loader import DataConfig, build_mixture, open_source
 from mmcontrast.data.source import check_source
+from mmcontrast.data.streaming import StreamedShards
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
 from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_mean
@@ -243,6 +244,9 @@ def mixture_in_words(run: Run) -> list[str]:
         lines.append(
             f"source {name}: {rows:,} rows, {share:.1%} of what is drawn, {mixture.epochs(name, last):.2f} epochs"
         )
+        opened = open_source(run.data, name)
+        if isinstance(opened, StreamedShards):
+            lines.append(opened.in_words())
         dry = mixture.dried.get(name, last)
         if dry < last:
             lines.append(f"source {name}: dry from step {dry:,} on, the others share its part")

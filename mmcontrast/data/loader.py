@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from mmcontrast import comm
 from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, config
@@ -23,14 +23,16 @@ from mmcontrast.data.columns import joined_labels
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.mixture import Draw, Mixture, Share, Stage
 from mmcontrast.data.quarantine import BadRow, QuarantineConfig
-from mmcontrast.data.shards import ShardSet, open_shards
-from mmcontrast.data.source import Drawn, Source, SourceConfig, line_order
+from mmcontrast.data.shards import ShardSet
+from mmcontrast.data.source import Drawn, Source, SourceConfig, line_order, open_rows
 from mmcontrast.data.storage import Storage
+from mmcontrast.data.streaming import StreamedShards
 from mmcontrast.errors import BadSamples, SkipSample, did_you_mean
 from mmcontrast.specs import InputSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.types import Batch
 
+STREAM = "stream/"  # what a checkpoint's names of streams begin with
 MAX_SUBSTITUTES = 100  # tries to replace one bad row
 
 
@@ -80,6 +82,8 @@ class Loaded:
     bad: list[BadRow] = field(default_factory=list)  # rows that others replaced
     delivered: dict[str, int] = field(default_factory=dict)  # source -> rows that stand in their own place
     sources: Int[Tensor, " B"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))  # in Loader.names
+    worker: int = 0  # that made it
+    reached: dict[str, int] = field(default_factory=dict)  # streamed source -> first shard it has not finished
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class _Steps(Dataset[Loaded | Unfinished]):
         self.sources = {
             name: Source(
                 source,
-                shards=open_source(config, name),
+                shards=open_source(config, name, seed=seed),
                 name=name,
                 seed=seed,
                 specs=specs,
@@ -111,9 +115,15 @@ class _Steps(Dataset[Loaded | Unfinished]):
         }
         self.encode = encoders(specs)
         self.labels = joined_labels(config.sources)
+        self.streams = {
+            name: source.shards for name, source in self.sources.items() if isinstance(source.shards, StreamedShards)
+        }
+        self.firsts = dict.fromkeys(self.streams, 0)  # number in a stream's line of shards to begin at
+        self._started = False
         self.unread: set[tuple[str, int]] = set()  # (source, position) that was unreadable when a batch was first made
 
     def __getitem__(self, step: int) -> Loaded | Unfinished:
+        worker = self._start_streams()
         draws = self.mixture.batch(step)
         mine = len(draws) // self.world_size
         first = self.rank * mine
@@ -130,7 +140,32 @@ class _Steps(Dataset[Loaded | Unfinished]):
             rows.append(drawn)
             own[name] += len(bad) == before
         batch = collate(rows, specs=self.specs, encode=self.encode, labels=self.labels)
-        return Loaded(batch, bad, dict(own), torch.from_numpy(draws.source.astype(np.int64)))
+        return Loaded(
+            batch,
+            bad,
+            dict(own),
+            torch.from_numpy(draws.source.astype(np.int64)),
+            worker=worker,
+            reached={name: stream.reached for name, stream in self.streams.items()},
+        )
+
+    def restart(self, firsts: dict[str, int]) -> None:
+        """Let streams begin anew at these numbers of their lines of shards."""
+        self.firsts, self._started = firsts, False
+
+    def _start_streams(self) -> int:
+        """Begin streams at the first call in this process; return the number of this worker."""
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        if not self._started:
+            for name, stream in self.streams.items():
+                stream.start(
+                    first=self.firsts[name],
+                    reader=self.rank * workers + worker,
+                    readers=self.world_size * workers,
+                )
+            self._started = True
+        return worker
 
     def _draw(self, source: Source, position: int, bad: list[BadRow], *, batch: int, row: int) -> Drawn | None:
         """Draw the row, or the one that replaces it on every rank and run; None where all those are bad too."""
@@ -167,13 +202,13 @@ class _Steps(Dataset[Loaded | Unfinished]):
         return None
 
 
-def open_source(config: DataConfig, name: str) -> ShardSet:
-    """The shards of a source, read as the config says; once per process.
+def open_source(config: DataConfig, name: str, *, seed: int = 0) -> ShardSet | StreamedShards:
+    """The rows of a source, read as the config says.
 
     Raises:
         ShardError, ConfigError: they cannot be opened.
     """
-    return open_shards(config.sources[name].manifest, config.storage, config.limits)
+    return open_rows(config.sources[name], name=name, seed=seed, storage=config.storage, limits=config.limits)
 
 
 def build_mixture(config: DataConfig, *, seed: int) -> Mixture:
@@ -225,6 +260,7 @@ class Loader:
         self._iterator: Iterator[Loaded | Unfinished] | None = None
         self._next = 0
         self._last = 0
+        self._reached: dict[tuple[str, int], int] = {}  # (streamed source, worker) -> see Loaded, since the last seek
         self.bad: list[BadRow] = []  # found since take_bad was called
         self._counts: Counter[str] = Counter()  # of this rank, own rows: a row that replaces another is not counted
 
@@ -247,6 +283,16 @@ class Loader:
         """Make ``step`` the next batch, and ``last`` the end of the stream (or the data's end, if that is before)."""
         last = last if self.end is None else min(last, self.end)
         self._next, self._last, self._iterator = step, last, None
+        self._steps.restart(self.reached())
+        self._reached = {}
+
+    def reached(self) -> dict[str, int]:
+        """Streamed source -> lowest number in its line of shards that a worker of this rank has not finished."""
+        workers = range(max(1, self.config.workers))
+        firsts = self._steps.firsts
+        return {
+            name: min(self._reached.get((name, each), first) for each in workers) for name, first in firsts.items()
+        }
 
     def __iter__(self) -> Loader:
         return self
@@ -266,6 +312,7 @@ class Loader:
             last = loaded.bad[-1]
             raise BadSamples(f"source '{last.source}': {MAX_SUBSTITUTES} bad rows in a row, the last: {last.detail}")
         self._next += 1
+        self._reached.update({(name, loaded.worker): number for name, number in loaded.reached.items()})
         for name, rows in loaded.delivered.items():
             self._counts[f"delivered/{name}"] += rows
         for row in loaded.bad:
@@ -280,21 +327,23 @@ class Loader:
 
     def remember(self, unread: set[tuple[str, int]]) -> None:
         """Replace these (source, position) without trying to read them; for batches sought after this."""
-        self._steps.unread = unread
+        self._steps.unread = {place for place in unread if place[0] not in self._steps.streams}
 
     def counts(self) -> dict[str, int]:
-        """This rank's rows and bad rows so far, for a checkpoint."""
-        return dict(self._counts)
+        """This rank's rows and bad rows so far, and where its streams are, for a checkpoint."""
+        return {**self._counts, **{f"{STREAM}{name}": number for name, number in self.reached().items()}}
 
     def load_counts(self, ranks: list[dict[str, int]]) -> None:
         """Go on counting from the :meth:`counts` of all ranks, be they as many as now or not."""
+        firsts = {name: min(each.get(f"{STREAM}{name}", 0) for each in ranks) for name in self._steps.streams}
+        self._steps.restart(firsts)
+        self._reached = {}
+        mine = ranks if comm.rank() == 0 else []
         if len(ranks) == comm.world_size():
-            self._counts = Counter(ranks[comm.rank()])
-        else:
-            self._counts = Counter()
-            if comm.rank() == 0:
-                for each in ranks:
-                    self._counts.update(each)
+            mine = [ranks[comm.rank()]]
+        self._counts = Counter()
+        for each in mine:
+            self._counts.update({name: count for name, count in each.items() if not name.startswith(STREAM)})
 
     def totals(self) -> dict[str, int]:
         """The counts of all ranks together.  Collective."""
@@ -304,8 +353,9 @@ class Loader:
         return dict(sorted(total.items()))
 
     def accounts(self, dropped: Sequence[tuple[int, int]] = ()) -> list[Account]:
-        """Where the rows of each source went so far; ``dropped``: ranges of batches left out.  Collective."""
-        return accounts(self._steps.mixture, self.totals(), batch=self._next, dropped=dropped)
+        """Where the rows of each indexed source went; ``dropped``: ranges of batches left out.  Collective."""
+        found = accounts(self._steps.mixture, self.totals(), batch=self._next, dropped=dropped)
+        return [each for each in found if each.source not in self._steps.streams]
 
     def stats(self) -> dict[str, float]:
         """Rows drawn and epochs seen of each source, and rows quarantined by source and cause, so far.  Collective."""

@@ -78,7 +78,7 @@ def read_remote(url: str, storage: Storage, *, most_bytes: int) -> bytes:
     """
 
     def attempt() -> bytes:
-        with _opened(url, storage) as stream:
+        with opened(url, storage) as stream:
             content: bytes = stream.read(most_bytes + 1)
         if len(content) > most_bytes:
             raise ShardError(f"'{url}' is larger than {most_bytes:,} bytes.")
@@ -177,7 +177,7 @@ class Cache:
 
     def _copy(self, url: str, scratch: Path) -> tuple[str, int]:
         digest, written = hashlib.sha256(), 0
-        with _opened(url, self.storage) as source, scratch.open("wb") as stream:
+        with opened(url, self.storage) as source, scratch.open("wb") as stream:
             while chunk := source.read(CHUNK_BYTES):
                 written += len(chunk)
                 if written > self.storage.cache_bytes:
@@ -190,7 +190,12 @@ class Cache:
 
 
 @contextmanager
-def _opened(url: str, storage: Storage) -> Iterator[Any]:
+def opened(url: str, storage: Storage) -> Iterator[Any]:
+    """A remote file as a stream of bytes, through fsspec.
+
+    Raises:
+        ConfigError: the URL's scheme is not allowed.
+    """
     scheme = check_url(url, storage)
     import fsspec
 

@@ -99,7 +99,7 @@ class ShardSet:
         self.storage, self.limits = storage or Storage(), limits or Limits()
         self.location = _manifest_location(location)
         self.manifest: Manifest = self._read_manifest()
-        self._alternatives = _alternatives(self.manifest)
+        self._alternatives = alternatives(self.manifest)
         self._open: dict[int, int] = {}  # shard -> descriptor, least recently used first
         self._failed: set[int] = set()  # shards whose reading has failed after all tries
         self.index: Index = self._find_index()
@@ -121,7 +121,7 @@ class ShardSet:
         key = f"{self.manifest.name}/{self.manifest.shards[place.shard].path}/{place.key}"
         contents = {}
         for extension, member in place.members.items():
-            self._check_size(key, extension, member)
+            check_member_size(key, extension, member.size, self.limits)
             contents[extension] = self._read(place.shard, key, extension, member)
         for column, extensions in self._alternatives.items():
             found = [extension for extension in extensions if extension in contents]
@@ -193,12 +193,6 @@ class ShardSet:
             )
         return part.without(absent) if absent else part
 
-    def _check_size(self, key: str, extension: str, member: Member) -> None:
-        most = {"json": self.limits.json_bytes, "txt": self.limits.caption_bytes}.get(extension, 0)
-        if member.size > (most or self.limits.member_bytes):
-            limit = {"json": "json_bytes", "txt": "caption_bytes"}.get(extension, "member_bytes")
-            raise SkipSample(f"{key}: .{extension} of {member.size:,} bytes is over data.limits.{limit}", cause=limit)
-
     def _read(self, shard: int, key: str, extension: str, member: Member) -> bytes:
         content = self._read_bytes(shard, key, member)
         if len(content) < member.size:
@@ -253,7 +247,19 @@ def _manifest_location(location: str | Path) -> str | Path:
     return path / "manifest.json" if path.is_dir() else path
 
 
-def _alternatives(manifest: Manifest) -> dict[str, tuple[str, ...]]:
+def check_member_size(key: str, extension: str, size: int, limits: Limits) -> None:
+    """Refuse a member that is over its limit.
+
+    Raises:
+        SkipSample: it is.
+    """
+    limit = {"json": "json_bytes", "txt": "caption_bytes"}.get(extension, "member_bytes")
+    if size > min(getattr(limits, limit), limits.member_bytes):
+        raise SkipSample(f"{key}: .{extension} of {size:,} bytes is over data.limits.{limit}", cause=limit)
+
+
+def alternatives(manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    """Columns whose member may have one of several extensions: the column's extension -> those."""
     columns = manifest.columns.values()
     return {column.extension: column.extensions for column in columns if len(column.extensions) > 1}
 

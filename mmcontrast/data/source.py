@@ -26,6 +26,7 @@ from mmcontrast.data.order import LineOrder, generator, stable_hash
 from mmcontrast.data.row_captions import check_texts, read_captions
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.storage import Storage
+from mmcontrast.data.streaming import StreamConfig, StreamedShards, StreamOrder
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.captions import Captions
 from mmcontrast.data.transforms.image import ImageTransform, train_image
@@ -41,7 +42,7 @@ from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 class SourceConfig:
     """One named source of a mixture."""
 
-    manifest: str  # folder with manifest.json, or package:NAME for a set shipped with mmcontrast
+    manifest: str  # folder with manifest.json, package:NAME for a set shipped with mmcontrast; with stream: tars
     weight: Positive | Literal["rows"] = 1.0  # share of the mixture's draws; rows: as many as the source has rows
     epochs: Positive = 1.0  # passes over its rows after which the source is dry
     when_dry: WhenDry = "repeat"  # then go on with more passes, drop out of the mixture, or stop the run
@@ -54,10 +55,18 @@ class SourceConfig:
     text: TextTransform = TextTransform()
     labels: dict[str, Label] = {}  # name that objectives read -> JSON field
     derive: dict[str, Annotated[Any, OneOf(DERIVATIONS)]] = {}  # column such as image.view2 -> how it is made
+    stream: StreamConfig | None = None  # read a folder, glob or pattern of tars in order, without an index
 
     def __post_init__(self) -> None:
         if self.epochs != 1 and self.when_dry == "repeat":
             raise ValueError("epochs has no effect with when_dry: repeat. Set when_dry to drop or stop.")
+        if self.stream is not None:
+            without = SourceConfig(manifest=self.manifest)
+            fields = ("where", "splice", "shuffle_captions", "when_dry")
+            asked = [name for name in fields if getattr(self, name) != getattr(without, name)]
+            asked += ["weight: rows"] if self.weight == "rows" else []
+            if asked:
+                raise ValueError(f"stream: {', '.join(asked)} need an index: 'mmcontrast data index'.")
         if "group" in self.labels:
             raise ValueError("labels: the label 'group' is read from the field that 'group' names. Set group.")
 
@@ -90,7 +99,7 @@ class Source:
         self,
         config: SourceConfig,
         *,
-        shards: ShardSet,
+        shards: ShardSet | StreamedShards,
         name: str,
         seed: int,
         specs: Mapping[str, InputSpec],
@@ -135,7 +144,8 @@ class Source:
         """
         epoch, row = self.locate(position)
         with _blamed(row):
-            return self._draw(epoch, row, cache=cache)
+            # A stream's rows have no number to keep them under.
+            return self._draw(epoch, row, cache=cache and self.config.stream is None)
 
     def _draw(self, epoch: int, row: int, *, cache: bool) -> Drawn:
         decoded = self._decoded(row, cache=cache)
@@ -261,13 +271,15 @@ def _blamed(row: int) -> Iterator[None]:
 
 
 def line_order(
-    config: SourceConfig, *, shards: ShardSet, name: str, seed: int, block_rows: int, lanes: int
+    config: SourceConfig, *, shards: ShardSet | StreamedShards, name: str, seed: int, block_rows: int, lanes: int
 ) -> LineOrder:
     """The order of a source's rows.
 
     Raises:
         ConfigError: no row has the fields that ``where`` asks for.
     """
+    if isinstance(shards, StreamedShards):
+        return StreamOrder(len(shards))
     shard_rows = np.array([shard.rows for shard in shards.manifest.shards])
     if config.where:
         rows = np.asarray(matching_rows(shards, config.where, name=name))
@@ -276,7 +288,7 @@ def line_order(
     return LineOrder(shard_rows.tolist(), seed=seed, name=name, block_rows=block_rows, lanes=lanes)
 
 
-def matching_rows(shards: ShardSet, where: dict[str, str], *, name: str) -> Sequence[int]:
+def matching_rows(shards: ShardSet | StreamedShards, where: dict[str, str], *, name: str) -> Sequence[int]:
     """Positions of the rows whose JSON fields have the wanted values.
 
     Raises:
@@ -289,7 +301,7 @@ def matching_rows(shards: ShardSet, where: dict[str, str], *, name: str) -> Sequ
 
 
 @lru_cache(maxsize=64)
-def _rows_where(shards: ShardSet, where: tuple[tuple[str, str], ...]) -> Sequence[int]:
+def _rows_where(shards: ShardSet | StreamedShards, where: tuple[tuple[str, str], ...]) -> Sequence[int]:
     """Read every row's JSON once a process: the check asks first, the loader again."""
     if not where:
         return range(len(shards))
@@ -297,11 +309,24 @@ def _rows_where(shards: ShardSet, where: tuple[tuple[str, str], ...]) -> Sequenc
     return [row for row, info in infos if all(str(info.get(field)) == value for field, value in where)]
 
 
+def open_rows(
+    source: SourceConfig, *, name: str, seed: int, storage: Storage, limits: Limits
+) -> ShardSet | StreamedShards:
+    """The rows of a source; a set with a manifest is opened once per process.
+
+    Raises:
+        ShardError, ConfigError: they cannot be opened.
+    """
+    if source.stream is None:
+        return open_shards(source.manifest, storage, limits)
+    return StreamedShards(source.manifest, source.stream, name=name, seed=seed, storage=storage, limits=limits)
+
+
 def check_source(name: str, source: SourceConfig, *, storage: Storage, limits: Limits) -> list[str]:
     """Return what is wrong with a source, as messages; nothing is decoded."""
     problems = []
     try:
-        matching_rows(open_shards(source.manifest, storage, limits), source.where, name=name)
+        matching_rows(open_rows(source, name=name, seed=0, storage=storage, limits=limits), source.where, name=name)
     except (ShardError, ConfigError, SkipSample) as error:
         problems.append(f"data.sources.{name}: {error}")
     problems += check_texts(f"data.sources.{name}.text", source.text)

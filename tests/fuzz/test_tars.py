@@ -1,4 +1,4 @@
-"""Mutated shards: every harmful mutant is flagged, no wrong pair is handed out, no sample is lost without a row.
+"""Mutants of a shard: every harmful one is flagged, no wrong pair is handed out, no sample is lost without a row.
 
 The oracle is the untouched shard: each picture and caption names its key, and the pristine index knows every crc32.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -116,19 +117,34 @@ def intact(key: str, row: dict[str, bytes]) -> bool:
     return all(PRISTINE.get(f"{key}.{extension}") == content for extension, content in row.items())
 
 
-@pytest.mark.slow
-def test_mutated_shards(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """Laws, for every mutant:
+@dataclass
+class TarResult:
+    """What became of the mutants."""
+
+    mutants: int = 0
+    harmful: int = 0
+    flagged: int = 0
+    samples: int = 0
+    recovered: int = 0
+    survivors: int = 0  # samples whose bytes the mutation left alone
+    survivors_recovered: int = 0
+    mispaired: int = 0  # pictures with another's caption, in a shard that is seen for the first time
+    mispaired_caught: int = 0  # of these, by the crc32 of an index made before
+
+
+def fuzz_tars(path: Path, mutants: int) -> TarResult:
+    """Read mutants of a shard at ``path``.  Laws, for every one of them:
 
     1. a sample that is found and differs from the pristine one is caught by the index's crc32;
     2. a picture with another sample's caption never passes the index, and never without a finding even in a shard
        that is seen for the first time;
     3. when a sample is missing or differs, something is flagged: a finding, the count, or a crc32.
+
+    Raises:
+        AssertionError: a law is broken; names the seed.
     """
-    path = tmp_path / "mutant.tar"
     keys = {name.partition(".")[0] for name in PRISTINE}
-    mispaired = recovered = survivors = survivors_recovered = harmful = flagged = 0
-    mutants = amount(pytestconfig, full=10_000)
+    result = TarResult(mutants=mutants, samples=mutants * len(keys))
     for seed in range(mutants):
         rng = random.Random(seed)
         mutator = MUTATORS[seed % len(MUTATORS)]
@@ -148,23 +164,25 @@ def test_mutated_shards(tmp_path: Path, pytestconfig: pytest.Config) -> None:
         for key, row in rows.items():
             picture, caption = row["jpg"], row["txt"]
             if picture == PRISTINE.get(f"{key}.jpg") and caption in {PRISTINE[f"{each}.txt"] for each in keys - {key}}:
-                mispaired += 1
+                result.mispaired += 1
                 assert found.problems, f"{where}: {key} has another's caption, and nothing says so"
+                result.mispaired_caught += key in wrong_crc
                 assert key in wrong_crc, f"{where}: {key} has another's caption, and its crc32 is right"
         if good != keys:
-            harmful += 1
+            result.harmful += 1
             named = bool(found.problems) or len(rows) != len(keys) or bool(wrong_crc)
             assert named, f"{where}: harm without a sign"
-            flagged += named
-        recovered += len(good)
+            result.flagged += named
+        result.recovered += len(good)
         alive = {key for key in keys if all(PRISTINE[f"{key}.{each}"] in content for each in ("jpg", "txt"))}
-        survivors += len(alive)
-        survivors_recovered += len(good & alive)
-    share = recovered / (len(keys) * mutants)
-    print(
-        f"\n{mutants:,} mutants, {harmful:,} harmful, {flagged:,} flagged; {share:.1%} of all samples recovered, "
-        f"{survivors_recovered / survivors:.1%} of those whose bytes survive; "
-        f"without an index {mispaired} wrong pairs, each in a shard with findings and caught by the index"
-    )
-    assert harmful > mutants / 2 and flagged == harmful
-    assert share >= LEAST_RECOVERED
+        result.survivors += len(alive)
+        result.survivors_recovered += len(good & alive)
+    return result
+
+
+@pytest.mark.slow
+def test_mutated_shards(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    result = fuzz_tars(tmp_path / "mutant.tar", amount(pytestconfig, full=10_000))
+    print(f"\n{result}")
+    assert result.harmful > result.mutants / 2 and result.flagged == result.harmful
+    assert result.recovered / result.samples >= LEAST_RECOVERED
