@@ -156,7 +156,7 @@ def test_failures_are_retried_with_growing_pauses() -> None:
     ],
 )
 def test_other_schemes_are_never_opened(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_opened", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(remote, "opened", lambda *_: pytest.fail("opened"))
     with pytest.raises(ConfigError, match="may not be opened"):
         check_url(url, Storage())
 
