@@ -10,10 +10,12 @@ from torch import Tensor
 from mmcontrast.config import config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import Evaluator, Metric, PerItem, Report, constant_like, mean_of, proportion
+from mmcontrast.evaluate.base import Evaluator, Metric, PerItem, Report, constant_like, mean_of, proportion, shuffled
 from mmcontrast.evaluate.bench import Bench
+from mmcontrast.evaluate.blind import by_length
 from mmcontrast.evaluate.classifier import chosen_prompts, class_points
 from mmcontrast.evaluate.metrics.classification import label_ranks, majority_share
+from mmcontrast.evaluate.metrics.ranks import Similarity
 from mmcontrast.evaluate.supervised import cluster_ids
 from mmcontrast.evaluate.zero_shot import best_of_group
 
@@ -67,14 +69,19 @@ class Hierarchical(Evaluator):
         ]
         clusters = cluster_ids(rows.field(config.cluster) if config.cluster else rows.keys())
 
-        def hits(who: str, points: Tensor) -> list[Tensor]:
+        def hits(who: str, points: Tensor, similarity: Similarity | None = None) -> list[Tensor]:
+            scored = similarity or bench.similarity(who)
             return [
-                (label_ranks(best_of_group(bench.similarity(who), group, len(each), points, class_z[who]), true) == 1)
+                (label_ranks(best_of_group(scored, group, len(each), points, class_z[who]), true) == 1)
                 for each, group, true in zip(names, parents, truth, strict=True)
             ]
 
         found = hits("trained", z["trained"])
-        controls = {"constant": hits("trained", constant_like(z["trained"]))}
+        controls = {
+            "shuffled": hits("trained", z["trained"][shuffled(torch.arange(len(truth[0])))]),
+            "constant": hits("trained", constant_like(z["trained"])),
+            "text_length": hits("trained", z["trained"], by_length(leaves)),
+        }
         controls |= {who: hits(who, z[who]) for who in z if who != "trained"}
         metrics: dict[str, Metric] = {}
         for number, level in enumerate(config.levels):

@@ -78,6 +78,7 @@ class Order(Evaluator):
             "shuffled": order_hits(score("trained", z["trained"], strangers(text["trained"], index))),
             "constant": order_hits(score("trained", constant_like(z["trained"]), text["trained"])),
             "bag_of_words": order_hits(score("trained", z["trained"], bags)),
+            "text_length": order_hits(length_scores(captions, index)),
             **{who: order_hits(score(who, z[who], text[who])) for who in z if who != "trained"},
         }
         clusters = {"two_way": torch.arange(len(index)).repeat(2)}  # the two clips of a pair are not independent
@@ -140,6 +141,12 @@ def strangers(words: Tensor, index: Tensor, *, seed: int = 0) -> Tensor:
 def pair_scores(clips: Tensor, words: Tensor, *, similarity: Similarity) -> Tensor:
     """Scores of clips (P, 2, D) with captions (P, 2, D): (P, clip, caption)."""
     return torch.stack([similarity(clip, word).float() for clip, word in zip(clips, words, strict=True)])
+
+
+def length_scores(captions: list[str], index: Tensor) -> Tensor:
+    """Scores (P, clip, caption) that know how long a caption is, and nothing else."""
+    lengths = torch.tensor([float(len(caption)) for caption in captions])[index]  # (P, caption)
+    return lengths[:, None].expand(-1, 2, -1)
 
 
 def order_hits(scores: Tensor) -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ from mmcontrast.evaluate.base import (
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import bag_of_words, by_length
 from mmcontrast.evaluate.learners.transport import transport_plan
-from mmcontrast.evaluate.metrics.ranks import Ranks, Similarity, TopOrder, rank_first, top_order
-from mmcontrast.evaluate.metrics.retrieval import DEPTH, retrieve_scores, without_duplicates
+from mmcontrast.evaluate.metrics.ranks import Ranks, Similarity, TopOrder
+from mmcontrast.evaluate.metrics.retrieval import DEPTH, Retrieved, retrieve, retrieve_scores, without_duplicates
 
 ANSWERS = 5  # shown to each example
 MOST_CELLS = 1 << 27  # of a transport plan: 1 GB
@@ -92,30 +92,29 @@ class Retrieval(Evaluator):
 
         def rank(
             who: str, points: Tensor, wanted: Tensor, pool: Tensor | None = None, similarity: Similarity | None = None
-        ) -> Ranks:
+        ) -> Retrieved:
             pool = target.z[who] if pool is None else pool
-            return rank_first(points, pool, wanted, target_ids, similarity=similarity or bench.similarity(who))
+            return retrieve(points, pool, wanted, target_ids, similarity=similarity or bench.similarity(who))
 
-        ranks = rank("trained", query.z["trained"], query_ids)
+        found = rank("trained", query.z["trained"], query_ids)
         controls = {
             "shuffled": rank("trained", query.z["trained"], shuffled(query_ids)),
             "constant": rank("trained", constant_like(query.z["trained"]), query_ids),
             **{who: rank(who, query.z[who], query_ids) for who in query.z if who != "trained"},
         }
         controls |= _blind_controls(bench, query, target, query_ids, rank)
-        best = top_order(
-            query.z["trained"],
-            target.z["trained"],
-            query_ids,
-            target_ids,
-            k=min(DEPTH, len(target_ids)),
-            similarity=bench.similarity("trained"),
-        )
+        ranks, best = found.ranks, found.best
         precision = best.average_precision()
         values = {f"R@{k}": ranks.hits(k).tolist() for k in config.recall} | {f"mAP@{DEPTH}": precision.tolist()}
         return self.report(
-            metrics=self._metrics(ranks, controls, query_ids)
-            | {f"mAP@{DEPTH}": mean_of(precision, clusters=query_ids, controls={})}
+            metrics=self._metrics(ranks, {who: each.ranks for who, each in controls.items()}, query_ids)
+            | {
+                f"mAP@{DEPTH}": mean_of(
+                    precision,
+                    clusters=query_ids,
+                    controls={who: float(each.best.average_precision().mean()) for who, each in controls.items()},
+                )
+            }
             | (self._balanced(bench, query, target, query_ids, target_ids) if config.balanced else {}),
             primary=f"R@{config.recall[0]}",
             num_rows=len(query_ids),
@@ -266,7 +265,7 @@ def _ids(query: _Side, target: _Side, *, joined: bool) -> tuple[Tensor, Tensor]:
     return renamed[0], renamed[1]
 
 
-def _blind_controls(bench: Bench, query: _Side, target: _Side, query_ids: Tensor, rank: Any) -> dict[str, Ranks]:
+def _blind_controls(bench: Bench, query: _Side, target: _Side, query_ids: Tensor, rank: Any) -> dict[str, Retrieved]:
     """What is found without the order of words, and by the length of captions alone, where one side is text."""
     if query.modality == "text":
         bags = bench.texts([bag_of_words(caption) for caption in query.captions])["trained"]

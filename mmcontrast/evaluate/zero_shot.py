@@ -57,8 +57,8 @@ class ZeroShot(Evaluator):
     with the longest name.
 
     With ``class_prior``, ``top1 balanced`` assigns all rows together by optimal transport, so that each answer comes
-    as often as the prior says.  It is transductive: a row's answer depends on the other test rows, and with ``observed``
-    on their labels, so it does not compare with top1 of other papers.
+    as often as the prior says.  It is transductive: a row's answer depends on the other test rows, and with
+    ``observed`` on their labels, so it does not compare with top1 of other papers.
 
     Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4; balanced: Shin et al. 2024, arXiv:2404.08461.
     """

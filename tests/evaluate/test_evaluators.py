@@ -124,6 +124,10 @@ def test_several_right_answers_all_count(query: str, target: str, things: str) -
     )
     assert report.facts["right_answers_per_query"] == 2 and report.facts["pool"] == 40
     assert value(report, "R@1") == 1 and value(report, "mAP@10") == pytest.approx(1)
+    assert (
+        report.metrics["mAP@10"].controls.keys() == report.metrics["R@1"].controls.keys() >= {"shuffled", "constant"}
+    )
+    assert report.metrics["mAP@10"].controls["constant"] < 0.3  # one order for every query
     assert report.metrics["R@1"].chance == pytest.approx(2 / 40)
 
 
@@ -145,6 +149,9 @@ def test_an_order_blind_encoder_is_at_chance_or_below(sequences: str) -> None:
     seeing = evaluate("order", Bench(FakeEncoder(noise=0.2)), source=sequences)
     assert value(seeing, "group") == 1 and seeing.facts["pairs"] == 66
     assert seeing.metrics["group"].controls["shuffled"] < 0.4
+    # The longer caption wins both times, so that one clip of each pair is right, or none where the lengths are equal.
+    assert seeing.metrics["text"].controls["text_length"] == seeing.metrics["audio"].controls["text_length"] == 0
+    assert seeing.metrics["two_way"].controls["text_length"] <= 0.5
     blind = evaluate("order", Bench(FakeEncoder(noise=0.2, kind="bag")), source=sequences)
     assert value(blind, "group") < 0.35 and 0.3 < value(blind, "two_way") < 0.7
     assert value(evaluate("order", Bench(FakeEncoder(kind="constant")), source=sequences), "two_way") == 0

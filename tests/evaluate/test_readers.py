@@ -17,6 +17,7 @@ from mmcontrast.errors import ConfigError, MissingData, MMContrastError
 from mmcontrast.evaluate.bench import Rows
 from mmcontrast.evaluate.collection import Collection, located, open_collection
 from mmcontrast.evaluate.readers import READERS
+from mmcontrast.evaluate.readers.gtzan import fault_filtered
 from tests.evaluate.fakes import picture, tones
 
 Make = Callable[[Path], None]
@@ -288,7 +289,10 @@ def test_multi_label_and_retrieval_sets_of_clip_benchmark(tmp_path: Path) -> Non
 def test_genres_digits_and_medical_pictures(tmp_path: Path) -> None:
     gtzan(tmp_path / "gtzan")
     genres = read("gtzan", tmp_path / "gtzan")
-    assert len(genres.classes) == 10 and genres.info(0) == {"label": "hip-hop"}
+    assert len(genres.classes) == 10 and genres.info(0)["label"] == "hip-hop"
+    splits = fault_filtered()
+    assert genres.info(0)["split"] == splits.get("hiphop.00000", "left out")
+    assert len(splits) == 930 and set(splits.values()) == {"train", "validation", "test"}
     torchvision_digits(tmp_path / "digits")
     digits = read("torchvision_set", tmp_path / "digits", name="MNIST")
     assert digits.info(0)["label"] == "seven" and Image.open(io.BytesIO(digits.content(0, "image"))).size == (2, 2)

@@ -83,4 +83,6 @@ def test_a_hierarchy_is_right_at_the_top_when_it_is_right_below(labelled: str) -
     report = evaluate("hierarchical", source=labelled, levels=("leaf", "branch"), noise=1.0)
     leaf, branch = (report.metrics[f"top1 {level}"].value for level in ("leaf", "branch"))
     assert leaf <= branch and report.metrics["distance"].value == pytest.approx((1 - leaf) + (1 - branch))
+    assert report.metrics["top1 leaf"].controls["text_length"] == 0  # "thing 0" to "thing 3" are equally long
+    assert report.metrics["top1 leaf"].controls["shuffled"] < leaf
     assert report.metrics["distance"].controls["constant"] == 1.25  # one class for all: 1/4 right, 1/4 beside it
