@@ -66,7 +66,7 @@ def lines(series: dict[str, Line], *, title: str, from_zero: bool = True, axis: 
 
 def spectrum_plot(spectra: dict[str, list[float]]) -> str:
     """Draw how the variance of each modality falls from direction to direction, as powers of ten."""
-    series = {
+    series: dict[str, Line] = {
         name: [(float(place), math.log10(share)) for place, share in enumerate(shares, start=1) if share > 1e-8]
         for name, shares in spectra.items()
     }
