@@ -16,6 +16,7 @@ from mmcontrast import comm
 from mmcontrast.data.decode import decode_audio, decode_image
 from mmcontrast.errors import ConfigError, EvaluationFailed, MetricError, SkipSample, did_you_mean
 from mmcontrast.evaluate.base import Encoder, Shown
+from mmcontrast.evaluate.blind import bag_of_words
 from mmcontrast.evaluate.cache import EmbeddingCache
 from mmcontrast.evaluate.collection import Collection, located, open_collection
 
@@ -36,15 +37,18 @@ class Item:
 class Rows:
     """The rows of a source that pass a filter and whose media decode; the others are named in ``missing``."""
 
-    def __init__(self, source: str, where: dict[str, str]) -> None:
+    def __init__(self, source: str, where: dict[str, str], collection: Collection | None = None) -> None:
         """Read the rows' fields.
+
+        Args:
+            collection: what ``source`` names; null: it is opened.
 
         Raises:
             MissingData, ShardError: the source is missing or damaged.
             ConfigError: the filter names a field that no row has, or nothing passes it.
         """
         self.source = source
-        self.collection: Collection = open_collection(source)
+        self.collection: Collection = open_collection(source) if collection is None else collection
         self.items: list[Item] = []
         self.missing: list[str] = []
         seen: dict[str, set[str]] = {name: set() for name in where}
@@ -174,7 +178,7 @@ class Bench:
         if untrained is not None:
             self.encoders["untrained"] = untrained
         self.workers = workers
-        self.opened: set[str] = set()  # sources so far
+        self.opened: dict[str, Collection] = {}  # sources so far
         self._alive = alive
         self._quiet = quiet or comm.rank() != 0
         self._data, self._cache = data, cache
@@ -194,7 +198,7 @@ class Bench:
         place = self.located(source)
         with comm.together(EvaluationFailed):
             rows = Rows(place, where)
-        self.opened.add(place)
+        self.opened[place] = rows.collection
         return rows
 
     def media(self, source: str, where: dict[str, str], modality: str) -> tuple[Rows, dict[str, Tensor]]:
@@ -222,6 +226,10 @@ class Bench:
                 self._texts.update(zip(((who, text) for text in new), z, strict=True))
             result[who] = torch.stack([self._texts[who, text] for text in texts])
         return result
+
+    def bags(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """The control ``bag_of_words``: the trained encoder's embeddings of captions with their words sorted."""
+        return {"bag_of_words": self.texts([bag_of_words(caption) for caption in captions])["trained"]}
 
     # ------------------------------------------------------------- embedding
 

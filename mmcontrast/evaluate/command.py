@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmcontrast.errors import MissingData
+from mmcontrast.evaluate.given_command import add_given_commands
 
 if TYPE_CHECKING:
     from mmcontrast.checkpoint import Weights
+    from mmcontrast.evaluate.suite import SuiteResult
 
 PARTIAL = 3  # exit code when something could not be evaluated
 TRAINING_ROWS = 300  # rows of metrics.jsonl kept in a result, in even steps
@@ -36,6 +38,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--workers", type=int, default=1, help="threads that decode pictures and sounds")
     add.add_argument("--allow-missing", action="store_true", help="exit with 0 although files or rows are missing")
     add.set_defaults(call=_run)
+    add_given_commands(commands)
     add = commands.add_parser("list", help="list shipped suites and their evaluations")
     add.set_defaults(call=_list)
     add = commands.add_parser("report", help="print the table and draw report.html again from results.json")
@@ -68,9 +71,7 @@ def run_command(
         CheckpointError, RunFolderError: nothing usable at ``checkpoint``.
     """
     from mmcontrast.evaluate.checkpoints import open_checkpoint
-    from mmcontrast.evaluate.report_html import write_report
-    from mmcontrast.evaluate.suite import read_suite, result_tree, run_suite, write_result
-    from mmcontrast.evaluate.table import print_table
+    from mmcontrast.evaluate.suite import read_suite, run_suite
 
     name, chosen = read_suite(suite)
     opened = open_checkpoint(str(checkpoint), device=device, weights=weights)
@@ -87,10 +88,22 @@ def run_command(
         cache=cache,
         workers=workers,
     )
+    return finished(result, out or opened.home / "eval" / (name if weights == "raw" else f"{name}-{weights}"))
+
+
+def finished(result: SuiteResult, folder: Path) -> tuple[Path, int]:
+    """Write a result and its report, and print its table; return the folder, and how many rows and sets are missing.
+
+    Raises:
+        MissingData: there is nothing to write.
+    """
+    from mmcontrast.evaluate.report_html import write_report
+    from mmcontrast.evaluate.suite import result_tree, write_result
+    from mmcontrast.evaluate.table import print_table
+
     if not result.reports:
         reasons = "\n".join(f"  {label}: {why}" for label, why in {**result.skipped, **result.absent}.items())
-        raise MissingData(f"nothing of suite '{name}' could be evaluated:\n{reasons}")
-    folder = out or opened.home / "eval" / (name if weights == "raw" else f"{name}-{weights}")
+        raise MissingData(f"nothing of suite '{result.name}' could be evaluated:\n{reasons}")
     written = write_result(result, folder)
     tree = result_tree(result)
     page = write_report(tree, folder)

@@ -16,7 +16,7 @@ from mmcontrast.evaluate.arithmetic import projected
 from mmcontrast.evaluate.asked import Asked
 from mmcontrast.evaluate.base import Evaluator, Metric, PerItem, Report, constant_like, mean_of
 from mmcontrast.evaluate.bench import Bench, Rows
-from mmcontrast.evaluate.blind import bag_of_words, by_length
+from mmcontrast.evaluate.blind import by_length
 from mmcontrast.evaluate.metrics.graded import (
     Gain,
     expected_reciprocal_rank,
@@ -73,7 +73,6 @@ class GradedRanking(Evaluator):
         asked = Asked(rows).needing()
         judged = _Judged.of(asked)
         texts = bench.texts(judged.texts)
-        bags = bench.texts([bag_of_words(text) for text in judged.texts])["trained"]
         order = torch.randperm(len(judged.texts), generator=torch.Generator().manual_seed(0))
 
         def scored(queries: Tensor, pool: Tensor, similarity: Similarity) -> dict[str, Tensor]:
@@ -84,7 +83,7 @@ class GradedRanking(Evaluator):
         controls = {
             "shuffled": scored(trained[order], products["trained"], similarity),
             "constant": scored(constant_like(trained), constant_like(products["trained"]), similarity),
-            "bag_of_words": scored(bags, products["trained"], similarity),
+            **{name: scored(bags, products["trained"], similarity) for name, bags in bench.bags(judged.texts).items()},
             **{who: scored(texts[who], products[who], bench.similarity(who)) for who in texts if who != "trained"},
         }
         if titles is not None:

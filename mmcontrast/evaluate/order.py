@@ -23,7 +23,6 @@ from mmcontrast.evaluate.base import (
     spread_out,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
-from mmcontrast.evaluate.blind import bag_of_words
 from mmcontrast.evaluate.metrics.ranks import Similarity
 
 CHANCE = {"group": 1 / 6, "text": 1 / 4, "audio": 1 / 4, "two_way": 1 / 2}
@@ -67,7 +66,6 @@ class Order(Evaluator):
         captions = rows.field("caption")
         index, alone = complete_pairs(rows, captions, config.pair)
         text = bench.texts(captions)
-        bags = bench.texts([bag_of_words(caption) for caption in captions])["trained"]
 
         def score(who: str, clips: Tensor, words: Tensor) -> Tensor:
             return pair_scores(clips[index], words[index], similarity=bench.similarity(who))
@@ -77,7 +75,7 @@ class Order(Evaluator):
         controls = {
             "shuffled": order_hits(score("trained", z["trained"], strangers(text["trained"], index))),
             "constant": order_hits(score("trained", constant_like(z["trained"]), text["trained"])),
-            "bag_of_words": order_hits(score("trained", z["trained"], bags)),
+            **{name: order_hits(score("trained", z["trained"], bags)) for name, bags in bench.bags(captions).items()},
             "text_length": order_hits(length_scores(captions, index)),
             **{who: order_hits(score(who, z[who], text[who])) for who in z if who != "trained"},
         }

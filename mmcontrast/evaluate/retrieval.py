@@ -24,7 +24,7 @@ from mmcontrast.evaluate.base import (
     spread_out,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
-from mmcontrast.evaluate.blind import bag_of_words, by_length
+from mmcontrast.evaluate.blind import by_length
 from mmcontrast.evaluate.learners.transport import transport_plan
 from mmcontrast.evaluate.metrics.ranks import Ranks, Similarity, TopOrder
 from mmcontrast.evaluate.metrics.retrieval import DEPTH, Retrieved, retrieve, retrieve_scores, without_duplicates
@@ -268,14 +268,15 @@ def _ids(query: _Side, target: _Side, *, joined: bool) -> tuple[Tensor, Tensor]:
 def _blind_controls(bench: Bench, query: _Side, target: _Side, query_ids: Tensor, rank: Any) -> dict[str, Retrieved]:
     """What is found without the order of words, and by the length of captions alone, where one side is text."""
     if query.modality == "text":
-        bags = bench.texts([bag_of_words(caption) for caption in query.captions])["trained"]
-        return {"bag_of_words": rank("trained", bags, query_ids)}
+        return {name: rank("trained", bags, query_ids) for name, bags in bench.bags(query.captions).items()}
     if target.modality != "text":
         return {}
-    bags = bench.texts([bag_of_words(caption) for caption in target.captions])["trained"]
     nothing = torch.zeros(len(query_ids), 1), torch.zeros(len(target.match), 1)
     return {
-        "bag_of_words": rank("trained", query.z["trained"], query_ids, bags),
+        **{
+            name: rank("trained", query.z["trained"], query_ids, bags)
+            for name, bags in bench.bags(target.captions).items()
+        },
         "text_length": rank("trained", nothing[0], query_ids, nothing[1], by_length(target.captions)),
     }
 

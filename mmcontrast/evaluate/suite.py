@@ -21,7 +21,6 @@ from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Encoder, Report
 from mmcontrast.evaluate.bench import Bench
 from mmcontrast.evaluate.cache import EmbeddingCache
-from mmcontrast.evaluate.collection import open_collection
 
 SCHEMA = "mmcontrast.eval/1"
 PACKAGES = ("torch", "torchaudio", "timm", "open_clip_torch", "numpy", "pillow", "soundfile")
@@ -119,9 +118,22 @@ def run_suite(
         attempt: calls an evaluator, given its name; what it raises as EvaluationFailed leaves that one out.
         alive: called after each block of rows.
     """
-    started = time.perf_counter()
     kept = None if cache is None else EmbeddingCache(cache)
     bench = Bench(encoder, untrained, quiet=quiet, data=data, cache=kept, workers=workers, alive=alive)
+    return run_on(name, suite, bench, about=about, say=say, attempt=attempt)
+
+
+def run_on(
+    name: str,
+    suite: Suite,
+    bench: Bench,
+    *,
+    about: dict[str, Any] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    attempt: Callable[[str, Callable[[], Report]], Report] = lambda label, run: run(),
+) -> SuiteResult:
+    """Run every evaluator on a bench: see :func:`run_suite`."""
+    started, encoder = time.perf_counter(), bench.encoders["trained"]
     reports, skipped, absent, failed = {}, {}, {}, {}
     for number, (label, evaluator) in enumerate(suite.evals.items(), start=1):
         kind = EVALUATORS.get(evaluator.registry_name)
@@ -140,7 +152,7 @@ def run_suite(
             say(f"[{number}/{len(suite.evals)}] {label}: not run, {error}")
     facts = {
         **(about or {}),
-        "data": {source: open_collection(source).facts() for source in sorted(bench.opened)},
+        "data": {source: bench.opened[source].facts() for source in sorted(bench.opened)},
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
     }
