@@ -160,7 +160,8 @@ def suite_of(asked: Sequence[Sequence[str]], bench: GivenBench, *, has_train: bo
     for kind, *overrides in asked:
         known = {field.name for field in fields(EVALUATORS.get(kind).Config)}
         tree: dict[str, Any] = {"type": kind, "source": TEST}
-        if "train_source" in known and has_train:
+        folds = any(each.startswith("fold=") for each in overrides)  # official folds of the rows themselves
+        if "train_source" in known and has_train and not folds:
             tree["train_source"] = TRAIN
         if "modality" in known and len(media) == 1:
             tree["modality"] = media[0]
