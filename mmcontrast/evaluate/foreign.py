@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmcontrast.data.manifest import file_sha256
-from mmcontrast.errors import CheckpointError, MissingPackage, NeedsError
+from mmcontrast.errors import CheckpointError, MissingPackage, NeedsError, did_you_mean
 from mmcontrast.evaluate.checkpoints import Opened
 from mmcontrast.evaluate.identity import code_sha256
 from mmcontrast.geometry.base import Geometry
@@ -58,16 +59,22 @@ def open_clip_encoder(name_and_weights: str, *, device: str) -> Opened:
         CheckpointError: no such architecture or file, or weights that do not fit.
     """
     import open_clip
+    from safetensors import SafetensorError
 
-    name, _, place = name_and_weights.partition(":")
+    name, separator, place = name_and_weights.replace("=", ":", 1).partition(":")
     weights = Path(place)
-    if name not in open_clip.list_models() or not weights.is_file():
+    if not separator or name not in open_clip.list_models():
         raise CheckpointError(
-            f"expected open_clip:NAME:WEIGHTS with a known NAME and a file, got '{name_and_weights}'."
+            f"open_clip knows no architecture '{name}'.{did_you_mean(name, open_clip.list_models())} "
+            "Expected open_clip:NAME:WEIGHTS."
         )
+    if not weights.is_file():
+        raise CheckpointError(f"no file '{weights}' of weights for open_clip's {name}. Nothing is downloaded.")
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=str(weights), device=device)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"'{weights}' holds more than tensors, and pickled code is never run.") from error
+    except (RuntimeError, KeyError, ValueError, AttributeError, OSError, SafetensorError) as error:
         raise CheckpointError(f"the weights of '{weights}' do not load into open_clip's {name}: {error}") from error
     model.eval()
     tokenizer = open_clip.get_tokenizer(name)
@@ -80,7 +87,13 @@ def open_clip_encoder(name_and_weights: str, *, device: str) -> Opened:
         },
         identity=f"open_clip {open_clip.__version__} {name} {digest} {preprocessing} {device} {code_sha256()}",
     )
-    about = {"run": name, "checkpoint": weights.name, "weights_sha256": digest, "preprocessing": preprocessing}
+    about = {
+        "run": name,
+        "checkpoint": weights.name,
+        "weights_sha256": digest,
+        "preprocessing": preprocessing,
+        "config": json.dumps(open_clip.get_model_config(name), indent=1),  # says which activation it has
+    }
     return Opened(f"open_clip {name}, {weights}", weights.parent, encoder, None, about)
 
 
@@ -95,11 +108,16 @@ def transformers_encoder(folder: Path, *, device: str) -> Opened:
         import transformers
     except ImportError as error:
         raise MissingPackage("Hugging Face folders need transformers: pip install 'mmcontrast[hf]'.") from error
+    from safetensors import SafetensorError
+
     config = folder / "config.json"
     files = sorted(folder.glob("*.safetensors"))
     if not config.is_file() or not files:
         raise CheckpointError(f"'{folder}' needs config.json and weights as .safetensors.")
-    kind = str(json.loads(config.read_text(encoding="utf-8")).get("model_type"))
+    try:
+        kind = str(json.loads(config.read_text(encoding="utf-8")).get("model_type"))
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"'{config}' is not JSON of a model: {error}") from error
     if kind not in ("clip", "siglip", "clap"):
         raise CheckpointError(f"'{folder}' holds a model of type '{kind}'; clip, siglip and clap are known.")
     offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -107,7 +125,7 @@ def transformers_encoder(folder: Path, *, device: str) -> Opened:
         model: Any = transformers.AutoModel.from_pretrained(str(folder), use_safetensors=True, **offline)
         model = model.eval().to(device)
         processor: Any = transformers.AutoProcessor.from_pretrained(str(folder), **offline)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"transformers cannot load '{folder}': {error}") from error
     digest = hashlib.sha256("".join(file_sha256(path) for path in files).encode()).hexdigest()
     rate = processor.feature_extractor.sampling_rate if kind == "clap" else None
@@ -117,7 +135,12 @@ def transformers_encoder(folder: Path, *, device: str) -> Opened:
         identity=f"{kind} {transformers.__version__} {digest} {beside} {device} {code_sha256()}",
         sample_rate_hz=rate,
     )
-    about = {"run": folder.resolve().name, "checkpoint": kind, "weights_sha256": digest}
+    about = {
+        "run": folder.resolve().name,
+        "checkpoint": kind,
+        "weights_sha256": digest,
+        "config": config.read_text(encoding="utf-8"),
+    }
     return Opened(f"{kind} of {folder}", folder, encoder, None, about)
 
 
