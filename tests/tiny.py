@@ -88,3 +88,11 @@ def gradients(built: Model) -> dict[str, torch.Tensor]:
         name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
         for name, parameter in built.named_parameters()
     }
+
+
+def by_part(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """All numbers of a tower, a head or an objective side by side."""
+    parts: dict[str, list[torch.Tensor]] = {}
+    for name in sorted(values):
+        parts.setdefault(".".join(name.split(".")[:2]), []).append(values[name].float().flatten())
+    return {part: torch.cat(tensors) for part, tensors in parts.items()}

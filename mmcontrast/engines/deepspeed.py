@@ -23,12 +23,13 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from mmcontrast import comm
+from mmcontrast.combine.base import Combiner
 from mmcontrast.config import NonNegativeCount, Positive, config
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.base import Update
 from mmcontrast.engines.files import OPTIMIZER, read_tensors, write_tensors
 from mmcontrast.engines.loss_scale import LossScale
-from mmcontrast.engines.replicated import DTYPES
+from mmcontrast.engines.replicated import DTYPES, Precision
 from mmcontrast.errors import MissingPackage
 from mmcontrast.model import Model
 from mmcontrast.objectives.base import Objective
@@ -52,7 +53,7 @@ class DeepSpeed:
         stage: Annotated[int, Ge(1), Le(3)] = 2  # what ranks share: 1 optimizer states, 2 and gradients, 3 and weights
         offload_optimizer: Literal["none", "cpu"] = "none"  # cpu: optimizer states and the update live in main memory
         device: str = "auto"  # auto: this rank's cuda device when there is one, else cpu
-        precision: Literal["fp32", "bf16"] = "fp32"  # of the towers' matrix products; all else stays fp32
+        precision: Precision = "fp32"  # of the towers' matrix products; weights, logit_scale and losses stay fp32
         clip_norm: Positive | None = None  # largest gradient norm; null: no clipping
         bucket_mb: Positive = 200.0  # MiB of gradients averaged, and of weights gathered, at a time
         persist_elements: NonNegativeCount = 100_000  # stage 3: parameters up to this size stay whole on every rank
@@ -85,7 +86,7 @@ class DeepSpeed:
         self._parameters: dict[str, Any] = {  # Any: DeepSpeed adds methods to parameters
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
         }
-        self._scale = LossScale(enabled=False)  # bf16 has the range of fp32
+        self._scale = LossScale(enabled=config.precision == "fp16")
         assert not optimizer.whole_weights, "check() refuses an optimizer that needs whole weights"
         built: torch.optim.Optimizer = optimizer.build(self.model)
         assert parameter_names(self.model).keys() == {id(p) for group in built.param_groups for p in group["params"]}
@@ -113,6 +114,7 @@ class DeepSpeed:
         Without this, every backward after the first is reduced wrongly at stages 1 and 2, silently.
         """
         self._received = False
+        self._zero.override_loss_scale(self.loss_scale)  # DeepSpeed puts it on losses, and takes it off gradients
         with self._engine.coalesce_grad_reduction():
             yield
             if self._received:
@@ -308,12 +310,18 @@ def _initialize(model: Model, optimizer: torch.optim.Optimizer, settings: dict[s
     import deepspeed.ops
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    logging.getLogger("DeepSpeed").addFilter(_is_news)
     # A CPU-only collective that is compiled at the first use: a minute, and a killed run leaves a lock behind.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     # It calls torch's collectives by names that torch 2.14 warns of, on every rank at every update.
     warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     engine, _, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings, dist_init_required=False)
     return engine
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that an update was left out: the guard says so, and in fp16 it only halves the loss scale."""
+    return "OVERFLOW! Skipping step" not in record.getMessage()
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -370,12 +378,12 @@ def _closed(value: Any) -> Any:
 
 
 def _rewrite_outputs(model: Model, function: Any) -> None:
-    """Pass through ``function`` what the model, its towers and its objectives return.
+    """Pass through ``function`` what the model, its towers, its objectives and their combiner return.
 
     Stage 3 fetches the weights of a module again for its backward by hooks on the tensors that it returned, which it
     finds in dicts but not in dataclasses.  Forward hooks run in the order of their registration: dataclasses are
     opened before DeepSpeed's own and closed after them.
     """
     for module in model.modules():
-        if isinstance(module, (Model, Tower, Objective)):
+        if isinstance(module, (Model, Tower, Objective, Combiner)):
             module.register_forward_hook(lambda module, inputs, output: function(output))

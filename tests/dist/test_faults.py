@@ -31,7 +31,10 @@ def said(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("number", "words", "seconds"),
-    [(signal.SIGKILL, "rank 1 (host", 30.0), pytest.param(signal.SIGSTOP, "rank 1 (host", QUICK["lost_seconds"] + 10.0, marks=pytest.mark.slow)],
+    [
+        (signal.SIGKILL, "rank 1 (host", 30.0),
+        pytest.param(signal.SIGSTOP, "rank 1 (host", QUICK["lost_seconds"] + 10.0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_dead_or_stopped_rank_is_named_once(
     sets: dict[str, str], tmp_path: Path, number: signal.Signals, words: str, seconds: float
@@ -68,7 +71,9 @@ def test_a_stuck_rank_is_named_and_its_stack_shown(sets: dict[str, str], tmp_pat
     texts = said(tmp_path)
     assert codes == [RankLost.exit_code] * 2, texts
     both = "".join(texts)
-    assert both.count("error:") == 1 and "rank 1 (host" in both and "in step 3 (data); 1 other ranks wait" in both, both
+    assert both.count("error:") == 1 and "rank 1 (host" in both and "in step 3 (data); 1 other ranks wait" in both, (
+        both
+    )
     stack = (tmp_path / "run/ranks/rank-00001.stack").read_text()
     assert "in faulty" in stack and "launched.py" in stack
 

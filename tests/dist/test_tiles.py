@@ -73,7 +73,9 @@ def on_four_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, li
     return on_ranks(all_shares, 4, tmp_path_factory.mktemp("four"))
 
 
-@pytest.mark.parametrize("ranks", ["on_one_rank", "on_two_ranks", pytest.param("on_four_ranks", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "ranks", ["on_one_rank", "on_two_ranks", pytest.param("on_four_ranks", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("name", "stretch"), CASES)
 def test_tiles_on_ranks_agree_with_the_whole_matrix(
     name: str, stretch: float, ranks: str, request: pytest.FixtureRequest

@@ -114,8 +114,11 @@ def test_a_missing_or_damaged_state_is_one_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["plain", "gradcache"])
-def test_fp16_gradients_are_those_of_fp32_whatever_the_scale(step: str) -> None:
-    exact, half = build("local"), build("local", precision="fp16")
+def test_fp16_gradients_are_those_of_fp32_whatever_the_scale(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A number near 0 may fall on ReLU's other side in half precision, which switches whole paths of the gradient: 2e-2
+    # to 6e-2 of the gradient of these small towers.  With a smooth function what is left is rounding.
+    monkeypatch.setattr(torch.Tensor, "relu_", lambda values: torch.nn.functional.softplus(values))
+    exact, half = (smooth(build("local", precision=precision)) for precision in ("fp32", "fp16"))
     step_of(step, exact)(tiny.batch(ROWS))
     start = half.model_state()
     step_of(step, half)(tiny.batch(ROWS))
@@ -124,11 +127,19 @@ def test_fp16_gradients_are_those_of_fp32_whatever_the_scale(step: str) -> None:
         step_of(step, half)(tiny.batch(ROWS))
     assert all(torch.equal(value, start[name]) for name, value in half.model_state().items())
     assert half.loss_scale > 1
-    for group in ("towers", "objectives"):
-        expected = torch.cat([value.flatten() for key, value in exact.gradients().items() if key.startswith(group)])
-        found = torch.cat([value.flatten() for key, value in half.gradients().items() if key.startswith(group)])
-        # Matrix products of 11 bits: about 1e-3 each, and a dozen of them after one another.
-        assert float((found - expected).norm() / expected.norm()) < 5e-2
+    found = tiny.by_part(half.gradients())
+    for part, expected in tiny.by_part(exact.gradients()).items():
+        # Matrix products of 11 bits, 5e-4 each, a dozen of them after one another: up to 2.5e-3 was seen.
+        assert float((found[part] - expected).norm() / expected.norm()) < 5e-3, part
+
+
+def smooth(engine: Engine) -> Engine:
+    """Put a smooth function in the place of every ReLU that is a module."""
+    for module in list(engine.model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.ReLU):
+                module.add_module(name, torch.nn.Softplus())
+    return engine
 
 
 def test_overflow_in_fp16_halves_the_scale_and_changes_no_weight() -> None:
