@@ -9,6 +9,7 @@ import platform
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 NAMES = ("loss", "order", "loader", "index", "step", "eval", "reliability")
 
@@ -23,10 +24,15 @@ def main() -> int:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--json", action="store_true", help="print rows of name, ours, peer, ratio, unit, setting")
     parser.add_argument("--full", action="store_true", help="reliability: as many faults as the bars name (minutes)")
+    parser.add_argument("--share", type=float, help="eval: of the full size, where time is short")
     parsed = parser.parse_args()
     if parsed.full and parsed.name != "reliability":
         parser.error("--full belongs to reliability")
-    options = {"full": True} if parsed.full else {}
+    if parsed.share is not None and parsed.name != "eval":
+        parser.error("--share belongs to eval")
+    options: dict[str, Any] = {"full": True} if parsed.full else {}
+    if parsed.share is not None:
+        options["share"] = parsed.share
     rows = importlib.import_module(f"benchmarks.{parsed.name}").measure(**options)
     if parsed.json:
         print(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1))

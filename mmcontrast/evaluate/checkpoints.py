@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmcontrast import checkpoint
-from mmcontrast.errors import CheckpointError
+from mmcontrast.errors import CheckpointError, ConfigError
 from mmcontrast.evaluate.base import Encoder
 from mmcontrast.exported import is_exported, read_exported
 from mmcontrast.exported.folder import WEIGHTS
@@ -25,7 +26,9 @@ class Opened:
 
 
 def open_checkpoint(location: str, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> Opened:
-    """Open ``RUN``, ``RUN/checkpoints/STEP``, ``open_clip:NAME:WEIGHTS``, ``hf:FOLDER`` or an exported folder.
+    """Open ``RUN``, ``RUN/checkpoints/STEP``, an exported folder, a consolidated file, or a model of others.
+
+    Models of others are ``open_clip:NAME:WEIGHTS`` and ``hf:FOLDER``.
 
     Args:
         weights: of a run of ours: as trained, or their moving average.
@@ -44,7 +47,55 @@ def open_checkpoint(location: str, *, device: str = "cpu", weights: checkpoint.W
         return transformers_encoder(Path(rest), device=device)
     if is_exported(Path(location)):
         return open_exported(Path(location), device=device, weights=weights)
+    if Path(location).suffix == ".safetensors":
+        if weights != "raw":
+            raise CheckpointError(
+                f"'{location}' has one set of weights; consolidate the run's with --weights {weights}."
+            )
+        return open_consolidated(Path(location), device=device)
     return open_run(Path(location), device=device, weights=weights)
+
+
+def open_consolidated(file: Path, *, device: str = "cpu") -> Opened:
+    """Open a file of ``mmcontrast checkpoint consolidate``, which names its run's config.
+
+    Raises:
+        CheckpointError: no such file, or one that something else has written.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    from mmcontrast.config import dump, parse
+    from mmcontrast.data.manifest import file_sha256
+    from mmcontrast.evaluate.encoder import TowerEncoder, fitted, untrained_encoder
+    from mmcontrast.model import Model
+    from mmcontrast.run import Run
+
+    if not file.is_file():
+        raise CheckpointError(f"no file '{file}'.")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            about = opened.metadata() or {}
+        run = parse(Run, json.loads(about.get("config", "null")), where=f"the config in '{file}'")
+    except (SafetensorError, OSError, ValueError, ConfigError) as error:
+        raise CheckpointError(
+            f"'{file}' was not written by 'mmcontrast checkpoint consolidate', or by another version: {error} "
+            "Weights of open_clip are named open_clip:NAME:FILE."
+        ) from error
+    average = " (moving average)" if about.get("weights") == "ema" else ""
+    return Opened(
+        name=str(file),
+        home=file.parent,
+        encoder=TowerEncoder(fitted(Model(run.model), load_file(file), where=file), device=device),
+        untrained=untrained_encoder(run.model, seed=run.seed + 1),
+        about={
+            "run": run.out.name,
+            "checkpoint": f"{about['from']}{average}, consolidated",
+            "weights_sha256": file_sha256(file),
+            "config": dump(run),
+            "training": [],
+        },
+    )
 
 
 def open_exported(folder: Path, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> Opened:

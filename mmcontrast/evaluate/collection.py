@@ -213,7 +213,9 @@ def open_collection(source: str) -> Collection:
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise MissingData(f"no file '{path}' describes a set.")
+            raise MissingData(
+                f"no file '{path}' describes a set. Write one, such as {{type: folder, root: {path.stem}}}."
+            )
         from mmcontrast.evaluate.readers.base import read_described
 
         return read_described(path)

@@ -176,7 +176,7 @@ def _evaluate(parsed: argparse.Namespace, first: Path, bench: GivenBench, suite:
 
     name = parsed.name or first.stem
     kind = "given scores" if parsed.call is _from_scores else "given embeddings"
-    result = run_on(kind.replace(" ", "-"), suite, bench, about={"run": name, "checkpoint": kind})
+    result = run_on(kind.replace(" ", "-"), suite, bench, about={"run": name})
     _, partial = finished(result, parsed.out or first.with_name(f"{name}-eval"))
     assert not partial, "what is missing in given files is refused while they are read"
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mmcontrast.cli import main
 from mmcontrast.evaluate.encoder import TowerEncoder, untrained_encoder
@@ -150,3 +151,18 @@ def test_a_damaged_row_is_named_and_exits_with_3_unless_allowed(trained: Path, t
     assert evaluate(trained, suite, tmp_path / "allowed", *data, "--allow-missing") == 0
     shutil.copy(folder / "1.png", folder / "2.png")
     assert evaluate(trained, suite, tmp_path / "mended", *data, *cache) == 0
+
+
+def test_a_consolidated_file_gives_the_numbers_of_its_checkpoint(trained: Path, things: str, tmp_path: Path) -> None:
+    file, suite = tmp_path / "weights.safetensors", SUITE.format(source=things)
+    assert main(["checkpoint", "consolidate", str(trained), str(file)]) == 0
+    assert evaluate(trained, suite, tmp_path / "run") == 0
+    assert evaluate(file, suite, tmp_path / "file") == 0
+    assert evaluators(tmp_path / "file") == evaluators(tmp_path / "run")
+
+
+def test_weights_without_their_config_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    assert main(["eval", "run", str(tmp_path / "other.safetensors"), "--suite", "quick"]) == 2
+    said = capsys.readouterr().err
+    assert "was not written by 'mmcontrast checkpoint consolidate'" in said and "open_clip:NAME:FILE" in said

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmcontrast.data.shards import resolve
 from mmcontrast.errors import ConfigError, MissingData, MMContrastError
 from mmcontrast.evaluate.bench import Rows
 from mmcontrast.evaluate.collection import Collection, located, open_collection
@@ -261,6 +262,13 @@ def test_a_set_reads_as_it_is_published(kind: str, tmp_path: Path) -> None:
 
 def test_every_reader_is_tried() -> None:
     assert set(READERS.names()) == {*CASES, "gtzan", "medmnist", "torchvision_set", "table"}
+
+
+def test_what_is_not_there_comes_with_the_place_where_it_is_published(tmp_path: Path) -> None:
+    published = json.loads(resolve("package:published.json").read_text(encoding="utf-8"))
+    assert sorted(published) == READERS.names()
+    with pytest.raises(MissingData, match=r"ESC-50: expected .* ESC-50 is at https://github.com/karolpiczak/ESC-50\."):
+        open_collection(f"esc50:{tmp_path / 'nowhere'}")
 
 
 @pytest.mark.parametrize("kind", sorted({*CASES, "gtzan", "medmnist", "torchvision_set"}))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from mmcontrast.config import OneOf, config, parse, read_tree
+from mmcontrast.data.shards import resolve
 from mmcontrast.errors import ConfigError, MissingData
 from mmcontrast.evaluate.collection import Collection
 from mmcontrast.evaluate.readers import READERS
@@ -38,9 +39,7 @@ class Described:
 
 def read_named(kind: str, root: Path) -> Collection:
     """Open ``READER:FOLDER`` with the reader's defaults."""
-    cls = READERS.get(kind)
-    reader: Reader = cls(cls.Config(root=root))
-    return reader.read()
+    return _read(READERS.get(kind).Config(root=root))
 
 
 def read_described(path: Path) -> Collection:
@@ -51,8 +50,17 @@ def read_described(path: Path) -> Collection:
     """
     described = parse(Described, {"read": read_tree(path)}, where=str(path))
     chosen = dataclasses.replace(described.read, root=path.parent / described.read.root)
+    return _read(chosen)
+
+
+def _read(chosen: Any) -> Collection:
+    """List a reader's rows; where its files are not there, say where they are published."""
     reader: Reader = READERS.build(chosen)
-    return reader.read()
+    try:
+        return reader.read()
+    except MissingData as error:
+        published = json.loads(resolve("package:published.json").read_text(encoding="utf-8"))
+        raise MissingData(f"{error} {published[chosen.registry_name]}".strip()) from error
 
 
 def existing(path: Path, *, what: str) -> Path:
