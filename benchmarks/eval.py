@@ -116,12 +116,15 @@ def throughput(model: Any) -> Row:
     from mmcontrast.data.transforms.image import eval_image
     from mmcontrast.evaluate.bench import Bench
     from mmcontrast.evaluate.encoder import TowerEncoder
+    from mmcontrast.specs import ImageSpec
 
     encoder = TowerEncoder(model)
     rows = Bench(encoder).rows(SOURCE, {})
-    size = encoder.specs["image"].size
+    spec = encoder.specs["image"]
+    assert isinstance(spec, ImageSpec)
     pixels = [
-        torch.from_numpy(eval_image(rows.decode(item, "image", sample_rate_hz=None), size=size)) for item in rows.items
+        torch.from_numpy(eval_image(rows.decode(item, "image", sample_rate_hz=None), size=spec.size))
+        for item in rows.items
     ]
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(TURNS):
