@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mmcontrast.cli import main
+from mmcontrast.evaluate.readers.gtzan import fault_filtered
 from mmcontrast.train import train
 from tests.evaluate.fakes import picture, tones
 from tests.evaluate.published import put
@@ -27,13 +28,18 @@ def write_sounds(root: Path) -> None:
     table(root / "ESC-50-master/meta/esc50.csv", "filename,fold,target,category,esc10,src_file,take", *esc)
     for line in esc:
         put(root / "ESC-50-master/audio" / line.split(",")[0], tones(int(line.split(",")[2]), level=0.3))
-    for number in (0, 1):
-        put(root / f"UrbanSound8K/audio/fold{1 + number}/{number}-{number}-0-0.wav", tones(number))
+    urban = [f"{fold}{number}-{number}-0-0.wav,{fold}{number},0,1,1,{fold},{number},{name}"
+             for fold in (1, 2, 3) for number, name in enumerate(("air_conditioner", "car_horn"))]  # fmt: skip
     columns = "slice_file_name,fsID,start,end,salience,fold,classID,class"
-    table(root / "UrbanSound8K/metadata/UrbanSound8K.csv", columns,
-          "0-0-0-0.wav,0,0,1,1,1,3,dog_bark", "1-1-0-0.wav,1,0,1,1,2,8,siren")  # fmt: skip
-    for name in ("blues", "hiphop"):
-        put(root / f"GTZAN/genres_original/{name}/{name}.00000.wav", tones(len(name)))
+    table(root / "UrbanSound8K/metadata/UrbanSound8K.csv", columns, *urban)
+    for line in urban:
+        name, fold = line.split(",")[0], line.split(",")[5]
+        put(root / f"UrbanSound8K/audio/fold{fold}/{name}", tones(int(name.split("-")[1]), level=0.3))
+    for genre in ("blues", "hiphop"):
+        for split, wanted in (("train", 3), ("test", 1)):
+            of_split = [name for name, its in fault_filtered().items() if its == split and name.startswith(genre)]
+            for name in of_split[:wanted]:
+                put(root / f"GTZAN/genres_original/{genre}/{name}.wav", tones(len(genre)))
     table(
         root / "FSD50K/FSD50K.ground_truth/eval.csv",
         "fname,labels,mids",
@@ -90,9 +96,10 @@ def evaluate(run: Path, suite: str, out: Path, *options: str) -> tuple[int, dict
 def test_all_sets_of_sounds_are_read_in_their_published_formats(trained: Path, tmp_path: Path) -> None:
     write_sounds(tmp_path)
     code, tree = evaluate(trained, "audio", tmp_path / "out", "--data", str(tmp_path))
-    assert code == 0 and not tree["absent"] and not tree["skipped"] and len(tree["evaluators"]) == 11
+    assert code == 0 and not tree["absent"] and not tree["skipped"] and len(tree["evaluators"]) == 13
     rows = {name: report["num_rows"] for name, report in tree["evaluators"].items()}
-    assert rows["esc50"] == rows["esc50_probe"] == 6 and rows["clotho_text_to_audio"] == 10
+    assert rows["esc50"] == rows["esc50_probe"] == rows["urbansound8k_probe"] == 6 and rows["gtzan_probe"] == 2
+    assert rows["clotho_text_to_audio"] == 10
 
 
 def test_what_is_absent_is_named_with_where_to_get_it(
