@@ -104,6 +104,10 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.export.command import add_arguments as add_export_arguments
 
     add_export_arguments(exporting)
+    embedding = commands.add_parser("embed", help="embed every row of shards or of a folder into files")
+    from mmcontrast.export.embed_command import add_arguments as add_embed_arguments
+
+    add_embed_arguments(embedding)
     data = commands.add_parser("data", help="index shards, show what a set holds, verify every byte")
     from mmcontrast.data.command import add_commands as add_data_commands
 

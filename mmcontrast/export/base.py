@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -21,7 +21,10 @@ class Read:
     """An export as its target reads it.  Items are RGB pictures, mono waveforms at the tower's rate, and strings."""
 
     encode: Mapping[str, Reader]  # modality -> reader
-    preprocesses: bool = True  # pictures of any shape and size give what our own preprocessing gives, to rounding
+    exact_for: Literal["any", "square", "own_size"] = (
+        "any"  # pictures that the target's own preprocessing treats as ours
+    )
+    empty_captions: bool = True  # the target's tokenizer makes at least one token of nothing
 
 
 class ExportFormat:

@@ -62,7 +62,7 @@ def _export(parsed: argparse.Namespace) -> int:
     if done.loss:
         print(f"what {parsed.dtype} costs, beside the model in fp32")
         for each in done.loss:
-            print(f"  {each.modality:<6} {each.what:<44} cosine loss {each.cosine_loss:.1e}")
+            print(f"  {each.modality:<6} {each.what:<30} cosine loss {each.cosine_loss:.1e}")
     size = sum(file.stat().st_size for file in done.folder.rglob("*") if file.is_file())
     print(f"  {size / 2**20:.1f} MiB")
     return 0

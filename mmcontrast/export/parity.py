@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -43,22 +43,15 @@ class Parity:
         """For people."""
         judged = "" if self.limit is None else f"  (limit {self.limit:.0e})"
         return (
-            f"{self.modality:<6} {self.what:<44} largest difference {self.largest:.1e}, "
+            f"{self.modality:<6} {self.what:<30} largest difference {self.largest:.1e}, "
             f"cosine loss {self.cosine_loss:.1e}{judged}"
         )
 
 
-def pictures(spec: ImageSpec, *, square: bool) -> list[Image.Image]:
-    """Smooth and noisy pictures: of the tower's size, larger, smaller; or wide and tall ones of odd sizes."""
-    size = spec.size
-    # No tall one is made smaller: from version 13 on, Pillow may resize those down first, with other roundings.
-    shapes = (
-        [(size, size), (size * 2 + 3, size * 2 + 3), (size // 2 + 1, size // 2 + 1)]
-        if square
-        else [(size * 2 + 5, size + 2), (size // 2 + 1, size), (size * 3, size + 7)]
-    )
+def pictures(*sizes: tuple[int, int]) -> list[Image.Image]:
+    """Smooth and noisy pictures of given widths and heights."""
     made = []
-    for seed, (width, height) in enumerate(shapes):
+    for seed, (width, height) in enumerate(sizes):
         rng = np.random.default_rng(seed)
         across, down = np.meshgrid(np.linspace(0, 3, width), np.linspace(0, 2, height))
         waves = [np.sin(across * (seed + 1 + channel) + down * channel) for channel in range(3)]
@@ -78,16 +71,32 @@ def sounds(spec: AudioSpec) -> list[np.ndarray]:
     return made
 
 
-def cases(spec: InputSpec) -> dict[str, list[Any]]:
-    """Inputs of a modality, in groups that are reported together."""
+@dataclass(frozen=True)
+class Case:
+    """Inputs that are reported together."""
+
+    what: str
+    items: list[Any]
+    kind: Literal["any", "square", "own_size"] = "own_size"  # of pictures
+
+
+JUDGED = {"own_size": ("own_size",), "square": ("own_size", "square"), "any": ("own_size", "square", "any")}
+
+
+def cases(spec: InputSpec, read: Read) -> list[Case]:
+    """Inputs of a modality."""
     if isinstance(spec, ImageSpec):
-        return {
-            "square pictures of several sizes": list(pictures(spec, square=True)),
-            "pictures that are not square": list(pictures(spec, square=False)),
-        }
+        size = spec.size
+        # No tall one is made smaller: from version 13 on, Pillow may resize those down first, with other roundings.
+        others = [(size * 2 + 5, size + 2), (size // 2 + 1, size), (size * 3, size + 7)]
+        return [
+            Case("pictures of the tower's size", list(pictures((size, size)))),
+            Case("square pictures", list(pictures((size * 2 + 3,) * 2, (size // 2 + 1,) * 2)), "square"),
+            Case("pictures that are not square", list(pictures(*others)), "any"),
+        ]
     if isinstance(spec, AudioSpec):
-        return {"sounds of several lengths": list(sounds(spec))}
-    return {"captions of several lengths": list(CAPTIONS)}
+        return [Case("sounds of several lengths", list(sounds(spec)))]
+    return [Case("captions of several lengths", [text for text in CAPTIONS if text or read.empty_captions])]
 
 
 def compare(reference: Part, read: Read, *, limit: float) -> list[Parity]:
@@ -95,16 +104,19 @@ def compare(reference: Part, read: Read, *, limit: float) -> list[Parity]:
     encoder = TowerEncoder(reference.model)
     found = []
     for modality in reference.modalities:
-        for what, items in cases(reference.spec(modality)).items():
+        for case in cases(reference.spec(modality), read):
+            items = case.items
             ours = encoder.encode(modality, items).float()
             theirs = [_embedded(read, modality, [item])[0] for item in items]
             whole = _embedded(read, modality, items)
-            if not encoder.geometry.curved:  # targets that compare by cosine need not scale to length 1
+            if (
+                reference.config.geometry.registry_name == "sphere"
+            ):  # targets that compare by cosine need not scale to length 1
                 ours, whole, *theirs = (normalize(each, dim=-1) for each in (ours, whole, *theirs))
             off = [_difference(ours, torch.stack(theirs)), _difference(ours, whole)]
-            judged = read.preprocesses or "not square" not in what
+            judged = case.kind in JUDGED[read.exact_for]
             found.append(
-                Parity(modality, what, max(a for a, _ in off), max(b for _, b in off), limit if judged else None)
+                Parity(modality, case.what, max(a for a, _ in off), max(b for _, b in off), limit if judged else None)
             )
     return found
 

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mmcontrast.data.transforms.image import eval_image
-from mmcontrast.export.base import ExportFormat, Read
 from mmcontrast.export.graph import centre_resized
 from mmcontrast.export.parity import check, compare, pictures
-from mmcontrast.export.part import Part
-from mmcontrast.export.run_export import export, new_format
-from mmcontrast.specs import ImageSpec
-from tests.export.parts import OTHERS, QUICK, part_of
+from tests.export.parts import OTHERS, QUICK, part_of, written
 
 
 @pytest.mark.parametrize("size", [16, 97])
-@pytest.mark.parametrize("square", [True, False])
-def test_pictures_in_the_graph_are_those_of_pillow_but_for_rare_single_steps(size: int, square: bool) -> None:
-    for picture in pictures(ImageSpec(size=size), square=square):
-        expected = torch.from_numpy(eval_image(picture, size=size)).int()
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-        off = (centre_resized(pixels, size=size)[0].int() - expected).abs()
-        assert int(off.max()) <= 1 and int(off.sum()) <= 4 + off.numel() // 5000
+def test_pictures_in_the_graph_are_those_of_pillow_but_for_rare_single_steps(size: int) -> None:
+    shapes = [(size, size), (2 * size + 3, 2 * size + 3), (size // 2 + 1, size), (2 * size + 5, size + 2)]
+    for picture in pictures(*shapes):
+        off = steps_off(picture, size)
+        assert int(off.max()) <= 1 and int(off.sum()) <= 4 + off.numel() // 2000
 
 
 def test_a_tall_picture_is_off_by_one_step_at_most() -> None:
-    picture = pictures(ImageSpec(size=64), square=False)[0].rotate(90, expand=True)
-    expected = torch.from_numpy(eval_image(picture, size=48)).int()
+    assert int(steps_off(pictures((66, 133))[0], 48).max()) <= 1
+
+
+def steps_off(picture: Image.Image, size: int) -> torch.Tensor:
+    expected = torch.from_numpy(eval_image(picture, size=size)).int()
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-    assert int((centre_resized(pixels, size=48)[0].int() - expected).abs().max()) <= 1
-
-
-def written(name: str, part: Part, folder: Path, dtype: str = "fp32") -> tuple[ExportFormat, Read]:
-    export_format = new_format(name)
-    export_format.write(part, folder, dtype=dtype)  # type: ignore[arg-type]
-    return export_format, export_format.read(folder, part)
+    return (centre_resized(pixels, size=size)[0].int() - expected).abs()
 
 
 @pytest.mark.parametrize("tower", QUICK)
@@ -65,16 +55,3 @@ def test_int8_weights_are_int8_in_the_file_and_float_in_the_sum(tmp_path: Path) 
     assert all(each.largest <= 1e-5 for each in compare(part, read, limit=1.0))
     stored = torch.export.load(tmp_path / "text.pt2").state_dict.values()
     assert {torch.int8, torch.float32} == {each.dtype for each in stored}
-
-
-@pytest.mark.slow
-def test_a_graph_runs_where_there_is_no_mmcontrast(trained: Path, tmp_path: Path) -> None:
-    folder = export(trained, tmp_path / "out", to="torch-export", towers=["text"]).folder
-    code = (
-        "import sys; sys.modules['mmcontrast'] = None\n"
-        "import torch\n"
-        f"model = torch.export.load({str(folder / 'text.pt2')!r}).module()\n"
-        "print(model(torch.tensor([[5, 6, 0]])).norm().item())"
-    )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert abs(float(done.stdout) - 1) < 1e-5
