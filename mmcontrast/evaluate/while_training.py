@@ -37,6 +37,9 @@ from mmcontrast.run import Run
 from mmcontrast.watchdog import Watchdog
 
 FOLDER = "eval/training"  # below the run folder
+# Fields of evaluators that name a field of every row of ``source``, and of every row of ``train_source``.
+FIELDS_OF_ALL_ROWS = ("caption_field", "cluster", "fold", "group", "label", "levels", "match", "pair")
+FIELDS_OF_LEARNED_ROWS = ("cluster", "label")
 
 
 @dataclass(frozen=True)
@@ -132,18 +135,22 @@ def planned(name: str, config: EvalConfig, model: ModelConfig) -> Planned:
 
 
 def _open(evaluator: Any, config: EvalConfig) -> None:
-    """Open the sources that an evaluator names, and read the rows that pass its filters.
+    """Open the sources that an evaluator names, read the rows that pass its filters, and their fields that it names.
 
     Raises:
         MissingData, ConfigError, ShardError: what the evaluator itself would raise.
     """
-    names = {field.name for field in fields(evaluator)}
-    for name in sorted(names):
-        part, _, last = name.rpartition("source")
-        source = getattr(evaluator, name)
-        if last == "" and name.endswith("source") and source is not None:
-            where = f"{part}where"
-            Rows(located(source, config.data), getattr(evaluator, where) if where in names else {})
+    values = {field.name: getattr(evaluator, field.name) for field in fields(evaluator)}
+    if "text" not in values.get("modalities", ("text",)):
+        values.pop("caption_field", None)
+    for name in sorted(values):
+        if name.endswith("source") and values[name] is not None:
+            where = values.get(f"{name.removesuffix('source')}where", {})
+            rows = Rows(located(values[name], config.data), where)
+            for field in FIELDS_OF_ALL_ROWS if name == "source" else FIELDS_OF_LEARNED_ROWS:
+                named = values.get(field) or ()
+                for each in (named,) if isinstance(named, str) else named:
+                    rows.values(each)
 
 
 class Evaluations:
