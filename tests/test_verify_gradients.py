@@ -79,6 +79,21 @@ def test_ddp_on_two_ranks_has_the_gradients_of_one_process(sets: dict[str, str],
         assert_verified(found, cases)
 
 
+@pytest.mark.slow
+def test_weights_of_a_combiner_have_their_gradients_under_stage_3(sets: dict[str, str], tmp_path: Path) -> None:
+    cases = ["zero3 gradcache infonce"]
+    for found in on_ranks(weighed_cases, 2, tmp_path, sets, str(tmp_path / "run"), cases):
+        assert_verified(found, cases)
+        assert "combiner.log_variances" in found[cases[0]]
+
+
+def weighed_cases(manifests: dict[str, str], out: str, cases: list[str]) -> dict[str, dict[str, float]]:
+    """The same with two objectives whose weights are learned."""
+    objectives = {"main": OBJECTIVES["infonce"], "other": OBJECTIVES["siglip"]}
+    fields = {"objectives": objectives, "combine": {"type": "uncertainty"}}
+    return {case: largest(verify_gradients(run_of(manifests, out, case, **fields))) for case in cases}
+
+
 def unaveraged(manifests: dict[str, str], out: str) -> dict[str, float]:
     """As when ddp never learns which backward is the last."""
     backward = DDP.backward
