@@ -101,7 +101,7 @@ def _started(sets: dict[str, str], folder: Path, *, fault: str = "none") -> tupl
     run = run_of(sets, folder / "run", engine={"type": "ddp", "device": "cpu"}, **fields)
     processes = start_ranks(run, 2, folder, fault=fault)
     try:
-        wait_for_steps(run, 3)
+        wait_for_steps(run, 3, seconds=300)  # a start takes long on a busy machine
     except BaseException:
         for process in processes:
             process.kill()

@@ -88,8 +88,8 @@ class Plan:
 def held_by(engine: str, *, parameters: int, trainable: int, optimizer: int, world_size: int) -> Held:
     """Weights, gradients and optimizer states under an engine, all float32.
 
-    ZeRO stage 1 shares optimizer states among ranks, 2 gradients too, 3 weights too; and DeepSpeed keeps one more
-    float32 copy of the weights that a rank updates.
+    ZeRO stage 1 shares optimizer states among ranks, 2 gradients too, 3 all weights too, frozen ones included; and
+    DeepSpeed keeps one more float32 copy of the weights that a rank updates.
 
     Source: Rajbhandari et al. 2019, arXiv:1910.02054, section 5.
     """
@@ -100,7 +100,7 @@ def held_by(engine: str, *, parameters: int, trainable: int, optimizer: int, wor
     share = -(-trainable // world_size)
     return Held(
         engine,
-        weights if stage < 3 else weights - gradients + share * FLOAT,
+        weights if stage < 3 else -(-parameters // world_size) * FLOAT,
         gradients if stage < 2 else share * FLOAT,
         -(-optimizer // world_size) + share * FLOAT,
     )
