@@ -87,6 +87,12 @@ class RankLost(MMContrastError):
     exit_code = 76
 
 
+class WorkerLost(MMContrastError):
+    """A loader worker was killed or is stuck; the same command goes on from the newest checkpoint."""
+
+    exit_code = 76
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, else an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

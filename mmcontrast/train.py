@@ -11,7 +11,7 @@ import torch
 from mmcontrast import comm
 from mmcontrast.allocator import keep_freed_memory
 from mmcontrast.checkpoint.writer import Checkpoints
-from mmcontrast.data.loader import Loader
+from mmcontrast.data.loader import Loader, naming_lost_workers
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.base import Update
 from mmcontrast.evaluate.while_training import Evaluations, check_evals
@@ -50,6 +50,7 @@ def train(run: Run) -> Trained:
         ConfigError, RunFolderError: the config or the run folder cannot be used.
         Diverged: the loss or a gradient stopped being finite, and the guard's policy says stop.
         RankLost: another rank is dead, stopped or stuck.
+        WorkerLost: a loading process is.
         CheckpointError: the run's last state could not be written.
         EvaluationFailed: an evaluation failed, and its policy says stop.
     """
@@ -78,6 +79,7 @@ def train(run: Run) -> Trained:
         Watchdog(home / "ranks", run.watchdog) as watchdog,
         StopSignal() as stop,
         Checkpoints(home / "checkpoints", run.checkpoint, say=log.say) as checkpoints,
+        naming_lost_workers(),
     ):
         for line in (f"run folder {home}", *arithmetic, *starts, parameters_in_words(model)):
             log.say(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -27,7 +28,7 @@ from mmcontrast.data.shards import ShardSet
 from mmcontrast.data.source import Drawn, Source, SourceConfig, line_order, open_rows
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.streaming import StreamedShards
-from mmcontrast.errors import BadSamples, SkipSample, did_you_mean
+from mmcontrast.errors import BadSamples, MMContrastError, SkipSample, WorkerLost, did_you_mean
 from mmcontrast.specs import InputSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.types import Batch
@@ -88,9 +89,10 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A batch that could not be made: no row was found to replace a bad one."""
+    """A batch that could not be made."""
 
     bad: list[BadRow]
+    error: MMContrastError  # carried as it is: a DataLoader would pass on its traceback as the message
 
 
 class _Steps(Dataset[Loaded | Unfinished]):
@@ -123,21 +125,24 @@ class _Steps(Dataset[Loaded | Unfinished]):
         self.unread: set[tuple[str, int]] = set()  # (source, position) that was unreadable when a batch was first made
 
     def __getitem__(self, step: int) -> Loaded | Unfinished:
+        bad: list[BadRow] = []
+        try:
+            return self._batch(step, bad)
+        except MMContrastError as error:
+            return Unfinished(bad, error)
+
+    def _batch(self, step: int, bad: list[BadRow]) -> Loaded:
         worker = self._start_streams()
         draws = self.mixture.batch(step)
         mine = len(draws) // self.world_size
         first = self.rank * mine
         draws = draws.rows(slice(first, first + mine))
         names = [draws.names[source] for source in draws.source.tolist()]
-        bad: list[BadRow] = []
         rows: list[Drawn] = []
         own: Counter[str] = Counter()
         for number, (name, position) in enumerate(zip(names, draws.position.tolist(), strict=True)):
             before = len(bad)
-            drawn = self._draw(self.sources[name], position, bad, batch=step, row=first + number)
-            if drawn is None:
-                return Unfinished(bad)
-            rows.append(drawn)
+            rows.append(self._draw(self.sources[name], position, bad, batch=step, row=first + number))
             own[name] += len(bad) == before
         batch = collate(rows, specs=self.specs, encode=self.encode, labels=self.labels)
         return Loaded(
@@ -167,8 +172,12 @@ class _Steps(Dataset[Loaded | Unfinished]):
             self._started = True
         return worker
 
-    def _draw(self, source: Source, position: int, bad: list[BadRow], *, batch: int, row: int) -> Drawn | None:
-        """Draw the row, or the one that replaces it on every rank and run; None where all those are bad too."""
+    def _draw(self, source: Source, position: int, bad: list[BadRow], *, batch: int, row: int) -> Drawn:
+        """Draw the row, or the one that replaces it on every rank and run.
+
+        Raises:
+            BadSamples: all those are bad too.
+        """
         before = len(bad)
         for attempt in range(MAX_SUBSTITUTES):
             place = source.order.substitute(position, attempt)
@@ -199,7 +208,7 @@ class _Steps(Dataset[Loaded | Unfinished]):
                 continue
             bad[before:] = [replace(each, replaced_by=drawn.key) for each in bad[before:]]
             return drawn
-        return None
+        raise BadSamples(f"source '{source.name}': {MAX_SUBSTITUTES} bad rows in a row, the last: {bad[-1].detail}")
 
 
 def open_source(config: DataConfig, name: str, *, seed: int = 0) -> ShardSet | StreamedShards:
@@ -246,6 +255,24 @@ def encoders(specs: Mapping[str, InputSpec]) -> dict[str, Encode]:
         for name, spec in specs.items()
         if isinstance(spec, TextSpec)
     }
+
+
+@contextmanager
+def naming_lost_workers() -> Iterator[None]:
+    """Turn what a DataLoader raises, at any point of the block, for a worker that died or hangs into one message.
+
+    Raises:
+        WorkerLost: a worker did.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        raise WorkerLost(
+            f"a loader worker is lost: {str(error).strip()} If it was killed for memory, lower data.workers, "
+            "data.prefetch or data.block_rows. The same command goes on from the newest checkpoint."
+        ) from error
 
 
 class Loader:
@@ -309,8 +336,7 @@ class Loader:
         loaded = next(self._iterator)
         self.bad += loaded.bad
         if isinstance(loaded, Unfinished):
-            last = loaded.bad[-1]
-            raise BadSamples(f"source '{last.source}': {MAX_SUBSTITUTES} bad rows in a row, the last: {last.detail}")
+            raise loaded.error
         self._next += 1
         self._reached.update({(name, loaded.worker): number for name, number in loaded.reached.items()})
         for name, rows in loaded.delivered.items():

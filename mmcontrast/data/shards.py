@@ -102,6 +102,7 @@ class ShardSet:
         self._alternatives = alternatives(self.manifest)
         self._open: dict[int, int] = {}  # shard -> descriptor, least recently used first
         self._failed: set[int] = set()  # shards whose reading has failed after all tries
+        self._scanned: dict[int, tuple[int, int]] = {}  # shard without checksums -> size and time of the file scanned
         self.index: Index = self._find_index()
 
     def __len__(self) -> int:
@@ -178,6 +179,7 @@ class ShardSet:
 
     def _scan(self, number: int, shard: ShardInfo) -> Part:
         path = self.shard_path(number)
+        self._scanned[number] = _stamp(path)
         found = read_shard(path, limits=self.limits, contents=False)
         part = Part.of(found.rows)
         if part.rows == shard.rows and not found.problems:
@@ -206,7 +208,11 @@ class ShardSet:
         for number in range(tries):
             try:
                 # By position, never by seeking: forked loader workers share one file offset.
-                content = os.pread(self._descriptor(shard), member.size, member.offset)
+                descriptor = self._descriptor(shard)
+                content = os.pread(descriptor, member.size, member.offset)
+                # After reading, so that no change goes unseen; with an index, checksums tell.
+                if self._scanned and self._scanned.get(shard) != _stamp(descriptor):
+                    raise ShardError("it has changed since its headers were read")
                 self._failed.discard(shard)
                 return content
             except (OSError, ShardError) as error:
@@ -237,6 +243,11 @@ class ShardSet:
         descriptor = self._open.pop(shard, None)
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _stamp(file: Path | int) -> tuple[int, int]:
+    facts = os.stat(file)
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _manifest_location(location: str | Path) -> str | Path:
