@@ -48,7 +48,7 @@ def vision_config(part: Part) -> Any:
         intermediate_size=int(width * settings.get("mlp_ratio", 4.0)),
         num_hidden_layers=int(settings.get("layers", 12)),
         num_attention_heads=width // head,
-        image_size=part.config.specs()["image"].size,
+        image_size=part.image_spec().size,
         patch_size=int(settings.get("patch_size", 16)),
         projection_dim=part.config.dim,
         hidden_act=_activation(name),
@@ -142,15 +142,15 @@ def clip_tokenizer(part: Part) -> Any:
     simple: Any = SimpleTokenizer()
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     vocabulary = {names.get(token, token): number for token, number in simple.encoder.items()}
-    merges = [(first, second) for first, second in simple.bpe_ranks]
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=part.config.specs()["text"].context_length)
+    merges: Any = list(simple.bpe_ranks)  # pairs
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=part.text_spec().context_length)
 
 
 def image_processor(part: Part) -> Any:
     """Shorter side to the tower's size, centre crop, mean and deviation."""
     from transformers import CLIPImageProcessor
 
-    size, preprocessing = part.config.specs()["image"].size, part.tower("image").preprocessing()
+    size, preprocessing = part.image_spec().size, part.tower("image").preprocessing()
     return CLIPImageProcessor(
         size={"shortest_edge": size},
         crop_size={"height": size, "width": size},

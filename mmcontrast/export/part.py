@@ -19,7 +19,7 @@ from mmcontrast.exported.dtypes import Dtype, rounded
 from mmcontrast.merging import merged_model_state
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.run_folder import read_run_folder
-from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
+from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 from mmcontrast.types import Values
 
 MODALITIES = ("image", "audio", "text")
@@ -54,6 +54,18 @@ class Part:
     def spec(self, modality: str) -> InputSpec:
         """What a tower reads."""
         return self.config.specs()[modality]
+
+    def image_spec(self) -> ImageSpec:
+        """What the image tower reads."""
+        spec = self.spec("image")
+        assert isinstance(spec, ImageSpec)
+        return spec
+
+    def text_spec(self) -> TextSpec:
+        """What the text tower reads."""
+        spec = self.spec("text")
+        assert isinstance(spec, TextSpec)
+        return spec
 
     def state(self) -> dict[str, Tensor]:
         """Weights by the model's names."""

@@ -11,17 +11,17 @@ from mmcontrast.exported.paths import TAKEN
 
 def copy_tokenizer(part: Part, folder: Path) -> None:
     """Put the files of a Hugging Face tokenizer into ``folder/tokenizer``; the others need none."""
-    if "text" not in part.modalities or part.spec("text").tokenizer.registry_name != "hugging_face":
+    if "text" not in part.modalities or part.text_spec().tokenizer.registry_name != "hugging_face":
         return
     (folder / "tokenizer").mkdir()
-    for file in sorted(Path(part.spec("text").tokenizer.folder).iterdir()):
+    for file in sorted(Path(part.text_spec().tokenizer.folder).iterdir()):
         if file.is_file() and file.suffix in TAKEN:
             shutil.copyfile(file, folder / "tokenizer" / file.name)
 
 
 def ids_snippet(part: Part) -> list[str]:
     """How to turn a caption into the ids that a graph takes, without mmcontrast."""
-    spec = part.spec("text")
+    spec = part.text_spec()
     kind, length = spec.tokenizer.registry_name, spec.context_length
     if kind == "hashed_words":
         return [

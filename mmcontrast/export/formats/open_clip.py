@@ -95,7 +95,7 @@ z = model.encode_image(transform(picture)[None], normalize=True)"""
 def settings(part: Part) -> dict[str, Any]:
     """open_clip_config.json: the architectures of both towers and the transform."""
     image, text = part.tower("image").config, part.tower("text").config
-    vision = dict(open_clip_config(image.name)["vision_cfg"]) | {"image_size": part.config.specs()["image"].size}
+    vision = dict(open_clip_config(image.name)["vision_cfg"]) | {"image_size": part.image_spec().size}
     vision.pop("patch_dropout", None)
     preprocessing = part.tower("image").preprocessing()
     model = {

@@ -67,7 +67,7 @@ class SentenceTransformers(ExportFormat):
         from sentence_transformers.base.modules import Dense, Transformer
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
-        spec: Any = part.spec("text")
+        spec = part.text_spec()
         with tempfile.TemporaryDirectory() as scratch:
             width, pooling, layers = save_transformer(part, Path(scratch))
             modules: list[nn.Module] = [
@@ -116,7 +116,7 @@ def save_transformer(part: Part, folder: Path) -> tuple[int, str, list[tuple[nn.
     from transformers import AutoTokenizer
 
     tower.inner.save_pretrained(str(folder))
-    source = str(part.spec("text").tokenizer.folder)
+    source = str(part.text_spec().tokenizer.folder)
     AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False).save_pretrained(str(folder))
     return tower.width, POOLING[tower.config.pooling], head_layers(part)
 
@@ -151,7 +151,7 @@ def _save_clip(part: Part, folder: Path) -> tuple[int, str, list[tuple[nn.Linear
     if isinstance(projection, nn.Linear):
         layers.insert(0, (projection, nn.Identity()))
     elif projection is not None:
-        layer = nn.Linear(*projection.shape, bias=False)
+        layer = nn.Linear(projection.shape[0], projection.shape[1], bias=False)
         layer.weight = nn.Parameter(projection.detach().T.contiguous(), requires_grad=False)
         layers.insert(0, (layer, nn.Identity()))
     return int(model.config.hidden_size), "lasttoken", layers

@@ -52,7 +52,7 @@ class Timm(ExportFormat):
         from safetensors.torch import save_file
 
         model, arguments = with_classifier(part)
-        size = part.config.specs()["image"].size
+        size = part.image_spec().size
         known: Any = model.pretrained_cfg
         preprocessing = part.tower("image").preprocessing()
         tree = {
