@@ -33,6 +33,7 @@ class TimmImage(Tower):
         modality: ClassVar[str] = "image"
         name: str  # timm's name, as in timm.list_models()
         size: Count = 224  # pixels
+        patch_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of patches left out in training (ViT alone)
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth
         batch_norm: BatchNormPolicy = "group"  # group norm instead, or frozen statistics, as trained weights need them
 
@@ -42,7 +43,8 @@ class TimmImage(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path)
+        drops = {"drop_path_rate": config.drop_path, "patch_drop_rate": config.patch_dropout}
+        self.inner = create_timm(config.name, size=config.size, **drops)
         replace_batch_norm(self.inner, config.batch_norm)
         replace_patch_convolutions(self.inner)
         defaults: Any = self.inner.default_cfg
@@ -95,6 +97,8 @@ def create_timm(name: str, *, size: int | None = None, **options: Any) -> nn.Mod
             return timm.create_model(name, pretrained=False, num_classes=0, img_size=size, **options)
         except TypeError:  # convolutional models take any size and know no img_size
             return timm.create_model(name, pretrained=False, num_classes=0, **options)
+    except TypeError as error:
+        raise ConfigError(f"timm's '{name}' does not take one of {', '.join(options)}: {error}") from error
     except (AssertionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"timm cannot build '{name}' at size {size}: {error}") from error
 

@@ -38,6 +38,27 @@ def bert_folder(folder: Path) -> Path:
     return folder
 
 
+def piece_model(folder: Path) -> Path:
+    """A local SentencePiece model of a few made-up captions."""
+    import io
+
+    from sentencepiece import SentencePieceTrainer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    captions = [f"a red square beside word{number} and a dog" for number in range(50)]
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(captions),
+        model_writer=model,
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+    )
+    (folder / "pieces.model").write_bytes(model.getvalue())
+    return folder / "pieces.model"
+
+
 def tower_config(name: str, folder: Path) -> Any:
     """The example config of a tower.
 

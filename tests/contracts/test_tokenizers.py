@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from mmcontrast.errors import ConfigError
 from mmcontrast.tokenizers import TOKENIZERS
-from tests.contracts.examples import bert_folder
+from tests.contracts.examples import bert_folder, piece_model
 
 TEXTS = {
     "empty": "",
@@ -30,6 +31,7 @@ def build(name: str, folder: Path) -> Any:
         "hashed_words": {},
         "open_clip": {},
         "hugging_face": {"folder": bert_folder(folder)},
+        "sentence_piece": {"file": piece_model(folder)},
     }
     assert name in fields, f"add '{name}' to tests/contracts/test_tokenizers.py"
     return TOKENIZERS.build(TOKENIZERS.get(name).Config(**fields[name]))
@@ -88,3 +90,26 @@ def test_stems_follow_the_longer_words(tmp_path: Path) -> None:
     plain = build("hashed_words", tmp_path).encode("a goat", context_length=8)
     assert tokenizer.encode("a goat", context_length=8) == plain  # no word is longer than a stem
     assert tokenizer.encode("mermaid merman", context_length=3) == [*mermaid, merman[0]]
+
+
+def test_sentence_pieces_are_the_models_shifted_by_one(tmp_path: Path) -> None:
+    from sentencepiece import SentencePieceProcessor
+
+    file = piece_model(tmp_path)
+    inner = SentencePieceProcessor(model_file=str(file))
+    config = TOKENIZERS.get("sentence_piece").Config
+    text = "Word3 and word14 of a red square"
+    plain = [each + 1 for each in inner.encode(text)]
+    encode = TOKENIZERS.build(config(file=file)).encode
+    assert encode(text, context_length=64) == [*plain, inner.eos_id() + 1]
+    assert encode(text, context_length=4) == [*plain[:3], inner.eos_id() + 1]
+    both = TOKENIZERS.build(config(file=file, start=True, end=False, lower_case=True))
+    lower = [each + 1 for each in inner.encode(text.lower())]
+    assert both.encode(text, context_length=64) == [inner.bos_id() + 1, *lower]
+
+
+def test_a_file_that_is_no_piece_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.model").write_bytes(b"not a model")
+    for name in ("bad.model", "absent.model"):
+        with pytest.raises(ConfigError, match=name):
+            TOKENIZERS.build(TOKENIZERS.get("sentence_piece").Config(file=tmp_path / name))

@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from PIL import Image, ImageEnhance
 
 from mmcontrast.config import Fraction, NonNegative, Positive, config
+from mmcontrast.data.transforms.policy import Policy, apply_policy, erase
 
 
 @config
@@ -23,6 +24,8 @@ class ImageTransform:
     color: NonNegative = 0.0  # largest relative change of brightness, contrast and saturation
     hue: Annotated[float, Ge(0), Le(0.5)] = 0.0  # largest shift of hue, in turns
     grayscale: Fraction = 0.0  # probability of dropping colour
+    policy: Policy | None = None  # torchvision's, after the colours
+    erase: Fraction = 0.0  # probability of noise in a rectangle of 2 to 33% of the view
     decode: Literal["scaled", "exact"] = (
         "scaled"  # JPEG: at 1/2, 1/4, 1/8 where the crop allows; or all pixels, by PIL
     )
@@ -43,9 +46,18 @@ def train_image(image: Image.Image, config: ImageTransform, *, size: int, rng: n
 
 
 def finish(view: np.ndarray, config: ImageTransform, *, rng: np.random.Generator) -> np.ndarray:
-    """Flip and change the colours of a cropped and resized view, uint8 of shape (3, S, S)."""
+    """Flip and change the colours of a cropped and resized view, uint8 of shape (3, S, S); then policy and erasing."""
     if rng.random() < config.flip:
         view = view[:, :, ::-1]
+    view = _with_colors(view, config, rng)
+    if config.policy is not None and rng.random() < config.policy.probability:
+        view = apply_policy(view, config.policy, rng)
+    if config.erase and rng.random() < config.erase:
+        view = erase(view, rng)
+    return view
+
+
+def _with_colors(view: np.ndarray, config: ImageTransform, rng: np.random.Generator) -> np.ndarray:
     gray = rng.random() if not (config.color or config.hue) else None
     if gray is not None and gray >= config.grayscale:
         return np.ascontiguousarray(view)
