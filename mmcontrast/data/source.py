@@ -214,7 +214,7 @@ class Source:
                     cells[column] = self._decode_cell(self.shards[other], cell_spec, spec)
                 continue
             content = raw.members.get(cell_spec.extension, b"")
-            jpeg = isinstance(spec, ImageSpec) and self.config.image.decode == "scaled" and is_jpeg(content)
+            jpeg = isinstance(spec, ImageSpec) and self.config.image.decode != "exact" and is_jpeg(content)
             # What is decoded in part waits for its crop.
             waits = jpeg or (isinstance(spec, AudioSpec) and not whole_sounds and content)
             cells[column] = content if waits else self._decode_cell(raw, cell_spec, spec)

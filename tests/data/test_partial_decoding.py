@@ -97,3 +97,13 @@ def test_the_whole_is_decoded_where_a_window_would_differ() -> None:
     ):
         assert window(content) is None
     assert window(sound(9000), shift=0.1) is None and window(sound(9000), speed=0.1) is None
+
+
+def test_the_fast_mode_shows_the_same_more_coarsely() -> None:
+    content, scale = jpeg(90, 70), (0.9, 1.0)
+    make_rng = partial(np.random.default_rng, 0)
+    scaled, fast = (
+        train_jpeg(content, ImageTransform(scale=scale, decode=mode), size=64, make_rng=make_rng, key="k").astype(int)
+        for mode in ("scaled", "fast")  # type: ignore[arg-type]
+    )
+    assert 0 < np.abs(scaled - fast).mean() < 4

@@ -26,9 +26,7 @@ class ImageTransform:
     grayscale: Fraction = 0.0  # probability of dropping colour
     policy: Policy | None = None  # torchvision's, after the colours
     erase: Fraction = 0.0  # probability of noise in a rectangle of 2 to 33% of the view
-    decode: Literal["scaled", "exact"] = (
-        "scaled"  # JPEG: at 1/2, 1/4, 1/8 where the crop allows; or all pixels, by PIL
-    )
+    decode: Literal["scaled", "fast", "exact"] = "scaled"  # JPEG at 1/2 to 1/8 where the crop allows; or all, by PIL
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1] or self.scale[1] > 1:

@@ -1,8 +1,7 @@
 """JPEG bytes to a random view, without decoding pixels that the view does not need.
 
 libjpeg can decode at 1/2, 1/4 or 1/8 of the size at a fraction of the cost; the smallest of these at which the crop is
-still at least as large as the view is taken, and resized by torch's vectorised filter.  Cosine transform and colour
-upsampling are libjpeg's fast ones.
+still at least as large as the view is taken, and resized by torch's vectorised filter.
 """
 
 from __future__ import annotations
@@ -66,8 +65,8 @@ def _scaled_view(
         factor = next(each for each in (8, 4, 2, 1) if smallest >= each * size or each == 1)
         pixels = simplejpeg.decode_jpeg(
             content,
-            fastdct=True,
-            fastupsample=True,
+            fastdct=config.decode == "fast",
+            fastupsample=config.decode == "fast",
             min_height=-(-height // factor),
             min_width=-(-width // factor),
             min_factor=factor,
