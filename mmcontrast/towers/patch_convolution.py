@@ -26,11 +26,12 @@ def replace_patch_convolutions(module: nn.Module) -> None:
     """Put such layers in place of the convolutions they equal; names and weights stay."""
     for name, child in module.named_children():
         if isinstance(child, nn.Conv2d) and _cuts_patches(child):
+            high, wide = child.stride
             patches = PatchConvolution(
                 child.in_channels,
                 child.out_channels,
-                child.stride,
-                child.stride,
+                (high, wide),
+                (high, wide),
                 bias=child.bias is not None,
                 device="meta",
             )
