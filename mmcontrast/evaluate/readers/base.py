@@ -113,8 +113,11 @@ def read_table(
     Raises:
         ConfigError: a column or a cell is missing; names the line.
     """
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    reader = csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter, quoting=quoting)
+    reader = csv.DictReader(
+        io.StringIO(read_text(path)),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+    )
     header = [str(name).strip() for name in reader.fieldnames or []]
     reader.fieldnames = header
     lacking = [name for name in columns if name not in header]
