@@ -189,7 +189,11 @@ class Model(nn.Module):
 
     def forward(self, what: Literal["embed", "loss", "encode_resting"], value: Any) -> Any:
         """Dispatch: ``("embed", Batch) -> Embeddings``, ``("loss", Embeddings) -> Terms``, and so on."""
-        calls = {"embed": self.embed, "loss": self.loss, "encode_resting": self.encode_resting}
+        calls: dict[str, Callable[[Any], Any]] = {
+            "embed": self.embed,
+            "loss": self.loss,
+            "encode_resting": self.encode_resting,
+        }
         return calls[what](value)
 
     def encode(self, modality: str, values: Values) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -77,7 +77,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"'{path}' does not read: {error}") from error
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"'{path}' does not read as tensors alone: {reason} "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ def open_clip_encoder(name_and_weights: str, *, device: str) -> Opened:
         raise CheckpointError(f"no file '{weights}' of weights for open_clip's {name}. Nothing is downloaded.")
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=str(weights), device=device)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise CheckpointError(f"'{weights}' holds more than tensors, and pickled code is never run.") from error
     except (RuntimeError, KeyError, ValueError, AttributeError, OSError, SafetensorError) as error:
         raise CheckpointError(f"the weights of '{weights}' do not load into open_clip's {name}: {error}") from error
