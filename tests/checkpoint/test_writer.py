@@ -92,11 +92,11 @@ def test_what_was_begun_before_a_failure_of_the_run_is_finished(tmp_path: Path) 
     assert verify(tmp_path / folder_name(1)) is None
 
 
-def test_minutes_ask_for_a_checkpoint(tmp_path: Path) -> None:
-    chain = Chain()
-    with opened(tmp_path, every_minutes=0.001) as checkpoints:
+def test_minutes_ask_for_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain, now = Chain(), time.monotonic()
+    with opened(tmp_path, every_minutes=5) as checkpoints:
         assert not checkpoints.asks()
-        time.sleep(0.08)
+        monkeypatch.setattr("mmcontrast.checkpoint.writer.time.monotonic", lambda: now + 400)
         assert checkpoints.asks()
         chain.advance()
         take(checkpoints, chain)
