@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -266,13 +267,29 @@ def naming_lost_workers() -> Iterator[None]:
     """
     try:
         yield
+    except (ConnectionError, EOFError) as error:
+        # It died while its tensors were handed over, and broke the connection that they came through.
+        raise _lost(_noticed_death() or error) from error
     except RuntimeError as error:
         if "DataLoader" not in str(error):
             raise
-        raise WorkerLost(
-            f"a loader worker is lost: {str(error).strip()} If it was killed for memory, lower data.workers, "
-            "data.prefetch or data.block_rows. The same command goes on from the newest checkpoint."
-        ) from error
+        raise _lost(error) from error
+
+
+def _noticed_death() -> RuntimeError | None:
+    """Wait for torch's handler of the worker's death, which raises wherever it finds the process."""
+    try:
+        time.sleep(1.0)
+    except RuntimeError as error:
+        return error
+    return None
+
+
+def _lost(error: Exception) -> WorkerLost:
+    return WorkerLost(
+        f"a loader worker is lost: {str(error).strip()} If it was killed for memory, lower data.workers, "
+        "data.prefetch or data.block_rows. The same command goes on from the newest checkpoint."
+    )
 
 
 class Loader:

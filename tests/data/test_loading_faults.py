@@ -84,7 +84,7 @@ def test_a_killed_worker_ends_the_run_in_one_message_and_the_same_command_goes_o
     os.kill(int(workers[0]), signal.SIGKILL)
     output, _ = killed.communicate(timeout=120)
     assert killed.returncode == 76, output
-    assert "a loader worker is lost: DataLoader worker" in output and "Traceback" not in output
+    assert "a loader worker is lost: " in output and "Traceback" not in output
     again = started(config)
     past_step(tmp_path / "run", reached + 10, again)
     again.terminate()
