@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -25,9 +25,8 @@ from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_m
 from mmcontrast.evals import EvalConfig
 from mmcontrast.geometry import GEOMETRIES
 from mmcontrast.guard import GuardConfig
-from mmcontrast.model import Model, ModelConfig, modality_of
+from mmcontrast.model import Model, ModelConfig, modality_of, spaces_of
 from mmcontrast.objectives import OBJECTIVES
-from mmcontrast.objectives.base import Spaces
 from mmcontrast.optim import OPTIMIZERS, SCHEDULES
 from mmcontrast.optim.adamw import AdamW
 from mmcontrast.optim.average import AverageConfig
@@ -364,15 +363,10 @@ def check_objectives(run: Run, objectives: Mapping[str, Any]) -> None:
     problems += COMBINERS.get(run.combine.registry_name).problems(run.combine, list(run.objectives))
     if problems:
         raise ConfigError("\n".join(problems))
-    widths: defaultdict[str, int] = defaultdict(lambda: 8)  # of towers, which are not built: no check depends on them
-    spaces = Spaces(
-        run.model.dim,
-        widths,
-        teacher_dim=None if teacher is None else teacher.dim,
-        token_widths=widths,
-        similarity=geometry.similarity,
-        curvature=geometry.curvature if geometry.curved else None,
-    )
+    # Stand-ins for towers, which are not built: no check depends on their widths.
+    towers = {name: SimpleNamespace(width=8, token_width=8) for name in run.model.towers}
+    teacher_dim = None if teacher is None else teacher.dim
+    spaces = spaces_of(geometry, run.model.dim, towers, teacher_dim=teacher_dim)
     for objective in objectives.values():
         with torch.device("meta"):
             objective.attach(spaces)

@@ -77,11 +77,10 @@ class Replicated:
 
     def _clip(self) -> float:
         """Scale the gradients down to the largest norm allowed; the ones within it are not read twice."""
-        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        norm = nn.utils.get_total_norm([each.grad for each in self.model.parameters() if each.grad is not None])
         limit = self.config.clip_norm
         if limit is not None and norm > limit:
-            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), limit, norm)
         return float(norm)
 
     def _unscale(self) -> None:

@@ -13,7 +13,7 @@ from mmcontrast.config import NonNegative, Positive, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import LogitScale, Objective, Similarity, Spaces
-from mmcontrast.objectives.pairwise import Key, ScaledPairConfig, Tile, compare, cross_entropy_row, pair_needs
+from mmcontrast.objectives.pairwise import ScaledPairConfig, Tile, cross_entropy_row, pair_needs, symmetric
 from mmcontrast.types import Embedded, Embeddings, Needs, Terms
 
 
@@ -73,17 +73,12 @@ class Entailment(Objective):
         assert self._curvature is not None, "attach() comes first"
         c, scale = self._curvature(), self.scale()
         a, b = (emb[name] for name in self.config.pair)
-        group = emb.label(self.config.group) if self.config.group else None
         both = a.present & b.present
 
         def per_row(tile: Tile) -> Tensor:
             return cross_entropy_row(tile, scale * tile.similarity)
 
-        rows = [
-            compare(query, [Key(key, "positive")], per_row, group=group, similarity=self._similarity)
-            for query, key in ((a, b), (b, a))
-        ]
-        contrast = comm.row_mean((rows[0] + rows[1]) / 2, both.float())
+        contrast = symmetric(emb, self.config, per_row, similarity=self._similarity)
         general, specific = (a, b) if self.config.general == self.config.pair[0] else (b, a)
         entail = comm.row_mean(self._entail(general, specific, both, c), both.float())
         return Terms(

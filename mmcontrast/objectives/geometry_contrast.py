@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
+from torch import Tensor
 
-from mmcontrast import comm
 from mmcontrast.config import config
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import LogitScale, Objective, Similarity, Spaces
-from mmcontrast.objectives.pairwise import Key, ScaledPairConfig, Tile, compare, cross_entropy_row, pair_needs
+from mmcontrast.objectives.pairwise import ScaledPairConfig, Tile, cross_entropy_row, pair_needs, symmetric
 from mmcontrast.types import Embeddings, Needs, Terms
 
 
@@ -48,16 +47,9 @@ class GeometryContrast(Objective):
     def forward(self, emb: Embeddings) -> Terms:
         """Return the mean over rows and directions."""
         scale = self.scale()
-        columns = [emb[name] for name in self.config.pair]
-        group = emb.label(self.config.group) if self.config.group else None
 
-        def per_row(tile: Tile) -> torch.Tensor:
+        def per_row(tile: Tile) -> Tensor:
             return cross_entropy_row(tile, scale * tile.similarity)
 
-        rows = [
-            compare(a, [Key(b, "positive")], per_row, group=group, similarity=self._similarity)
-            for a, b in (columns, columns[::-1])
-        ]
-        both = (columns[0].present & columns[1].present).float()
-        loss = comm.row_mean((rows[0] + rows[1]) / 2, both)
+        loss = symmetric(emb, self.config, per_row, similarity=self._similarity)
         return Terms(loss=loss, scalars={"logit_scale": scale.detach().squeeze(0)})

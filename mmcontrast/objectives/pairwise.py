@@ -150,18 +150,28 @@ class _KeyTable:
         return Tile(rows, self.similarity(z.float(), self.z), positive, negative, alike)
 
 
-def symmetric(emb: Embeddings, config: Any, per_row: PerRow, *, within: bool = False) -> Float[Tensor, ""]:
+def symmetric(
+    emb: Embeddings, config: Any, per_row: PerRow, *, within: bool = False, similarity: Similarity | None = None
+) -> Float[Tensor, ""]:
     """Mean over rows with both columns present of ``per_row``, averaged over the two directions of the pair.
 
     Args:
         config: a :class:`PairConfig`.
         within: the other rows of the query's own column are keys too.
+        similarity: of rows with keys; None: the dot product.
     """
-    return symmetric_by_side(emb, config, lambda tile, query, side: per_row(tile), within=within)
+    return symmetric_by_side(
+        emb, config, lambda tile, query, side: per_row(tile), within=within, similarity=similarity
+    )
 
 
 def symmetric_by_side(
-    emb: Embeddings, config: Any, per_row: Callable[[Tile, Tensor, int], Tensor], *, within: bool = False
+    emb: Embeddings,
+    config: Any,
+    per_row: Callable[[Tile, Tensor, int], Tensor],
+    *,
+    within: bool = False,
+    similarity: Similarity | None = None,
 ) -> Float[Tensor, ""]:
     """:func:`symmetric` for losses that compare a query with more than the batch's keys.
 
@@ -178,7 +188,7 @@ def symmetric_by_side(
         def one_side(tile: Tile, queries: Tensor = queries, side: int = side) -> Tensor:
             return per_row(tile, queries[tile.rows], side)
 
-        total = total + compare(query, keys, one_side, group=group) / 2
+        total = total + compare(query, keys, one_side, group=group, similarity=similarity) / 2
     return comm.row_mean(total, (columns[0].present & columns[1].present).float())
 
 
