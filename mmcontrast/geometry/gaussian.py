@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -30,9 +28,6 @@ class Gaussian(Geometry):
         """Fields of the geometry."""
 
         floor: Positive = 1e-3  # smallest variance
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
 
     @staticmethod
     def check_dim(dim: int) -> None:

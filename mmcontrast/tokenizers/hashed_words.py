@@ -6,7 +6,7 @@ import re
 import zlib
 from functools import lru_cache
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge
 
@@ -38,9 +38,6 @@ class HashedWords(Tokenizer):
         """How a word becomes tokens."""
 
         stem_letters: Annotated[int, Ge(0)] = 0  # letters of a stem; only longer words get one; 0: no stems
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
 
     def encode(self, text: str, *, context_length: int) -> list[int]:
         """Return the hashes of the first words; an empty text becomes one token."""

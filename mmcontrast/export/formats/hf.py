@@ -37,9 +37,6 @@ class HuggingFace(ExportFormat):
     class Config:
         """No fields."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-
     def refusals(self, part: Part) -> dict[str, str]:
         """Towers that are no plain CLIP transformers."""
         from mmcontrast.export.clip_layout import not_plain

@@ -6,31 +6,29 @@ import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmcontrast.config import config
 from mmcontrast.export import EXPORTS
-from mmcontrast.export.base import ExportFormat, Read
 from mmcontrast.export.convolved_stft import without_complex_numbers
 from mmcontrast.export.formats.torch_export import traced
 from mmcontrast.export.graph import INPUTS
+from mmcontrast.export.graph_format import GraphFormat
 from mmcontrast.export.part import Part
-from mmcontrast.export.raw_inputs import raw_reader
-from mmcontrast.export.snippets import copy_tokenizer, ids_snippet
-from mmcontrast.exported.dtypes import DTYPES, Dtype
+from mmcontrast.export.snippets import ids_snippet
+from mmcontrast.exported.dtypes import Dtype
 
 OPSET = 20
 OUTPUT = "embeddings"  # "embedding" is a name that converted graphs use inside
 
 
 @EXPORTS.register("onnx")
-class Onnx(ExportFormat):
+class Onnx(GraphFormat):
     """One .onnx graph a tower, preprocessing inside; any batch, picture size, length of sound and of text."""
 
-    dtypes = DTYPES
+    suffix = ".onnx"
     tolerance = 2e-4
     packages = ("onnx", "onnxscript", "onnxruntime")
 
@@ -38,24 +36,13 @@ class Onnx(ExportFormat):
     class Config:
         """No fields."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
+    def write_tower(self, part: Part, modality: str, file: Path, *, dtype: Dtype) -> None:
+        """Convert one tower."""
+        write_graph(part, modality, file, dtype=dtype, inner=without_complex_numbers(part.module(modality)))
 
-    def write(self, part: Part, folder: Path, *, dtype: Dtype) -> None:
-        """Convert each tower."""
-        copy_tokenizer(part, folder)
-        for modality in part.modalities:
-            inner = without_complex_numbers(part.module(modality))
-            write_graph(part, modality, folder / f"{modality}.onnx", dtype=dtype, inner=inner)
-
-    def read(self, folder: Path, part: Part) -> Read:
+    def opened(self, file: Path) -> Callable[[Tensor], Tensor]:
         """Through onnxruntime, on the CPU."""
-        return Read(
-            {
-                modality: raw_reader(part, modality, session(folder / f"{modality}.onnx"))
-                for modality in part.modalities
-            }
-        )
+        return session(file)
 
     def usage(self, part: Part) -> str:
         """onnxruntime and numpy."""

@@ -34,9 +34,6 @@ class OpenCLIP(ExportFormat):
     class Config:
         """No fields."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-
     def refusals(self, part: Part) -> dict[str, str]:
         """Other towers, and pairs that are none."""
         found = general_refusals(part)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mmcontrast.config import config
 from mmcontrast.export import EXPORTS
@@ -25,9 +24,6 @@ class Safetensors(ExportFormat):
     @config
     class Config:
         """No fields."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
 
     def write(self, part: Part, folder: Path, *, dtype: Dtype) -> None:
         """Write model.json and model.safetensors."""

@@ -32,9 +32,6 @@ class SentenceTransformers(ExportFormat):
     class Config:
         """No fields."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-
     def refusals(self, part: Part) -> dict[str, str]:
         """Other modalities, towers with code of their own, and poolings that are none of its."""
         from mmcontrast.export.clip_layout import not_plain

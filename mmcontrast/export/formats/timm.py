@@ -31,9 +31,6 @@ class Timm(ExportFormat):
     class Config:
         """No fields."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-
     def refusals(self, part: Part) -> dict[str, str]:
         """Other towers, and norms that timm's model does not have."""
         found = general_refusals(part)

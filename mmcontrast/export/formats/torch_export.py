@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmcontrast.config import config
 from mmcontrast.export import EXPORTS
-from mmcontrast.export.base import ExportFormat, Read
 from mmcontrast.export.graph import INPUTS, Stored, dynamic_shapes, graph, raw_example
+from mmcontrast.export.graph_format import GraphFormat
 from mmcontrast.export.part import Part
-from mmcontrast.export.raw_inputs import raw_reader
-from mmcontrast.export.snippets import copy_tokenizer, ids_snippet
-from mmcontrast.exported.dtypes import DTYPES, Dtype
+from mmcontrast.export.snippets import ids_snippet
+from mmcontrast.exported.dtypes import Dtype
 
 
 @EXPORTS.register("torch_export")
-class TorchExport(ExportFormat):
+class TorchExport(GraphFormat):
     """One .pt2 graph a tower, preprocessing inside; any batch, picture size, length of sound and of text."""
 
-    dtypes = DTYPES
+    suffix = ".pt2"
     tolerance = 1e-4
 
     @config
     class Config:
         """No fields."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
+    def write_tower(self, part: Part, modality: str, file: Path, *, dtype: Dtype) -> None:
+        """Trace and save one tower."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights that are views of others
+            torch.export.save(traced(part, modality, dtype), file)
 
-    def write(self, part: Part, folder: Path, *, dtype: Dtype) -> None:
-        """Trace and save each tower."""
-        copy_tokenizer(part, folder)
-        for modality in part.modalities:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of weights that are views of others
-                torch.export.save(traced(part, modality, dtype), folder / f"{modality}.pt2")
-
-    def read(self, folder: Path, part: Part) -> Read:
+    def opened(self, file: Path) -> Callable[[Tensor], Tensor]:
         """Through ``torch.export.load``."""
-        return Read(
-            {
-                modality: raw_reader(part, modality, torch.export.load(folder / f"{modality}.pt2").module())
-                for modality in part.modalities
-            }
-        )
+        return torch.export.load(file).module()
 
     def usage(self, part: Part) -> str:
         """torch alone; ids come from the tokenizer."""
