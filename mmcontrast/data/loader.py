@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -29,7 +27,7 @@ from mmcontrast.data.shards import ShardSet
 from mmcontrast.data.source import Drawn, Source, SourceConfig, line_order, open_rows
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.streaming import StreamedShards
-from mmcontrast.errors import BadSamples, MMContrastError, SkipSample, WorkerLost, did_you_mean
+from mmcontrast.errors import BadSamples, MMContrastError, SkipSample, did_you_mean
 from mmcontrast.specs import InputSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.types import Batch
@@ -256,40 +254,6 @@ def encoders(specs: Mapping[str, InputSpec]) -> dict[str, Encode]:
         for name, spec in specs.items()
         if isinstance(spec, TextSpec)
     }
-
-
-@contextmanager
-def naming_lost_workers() -> Iterator[None]:
-    """Turn what a DataLoader raises, at any point of the block, for a worker that died or hangs into one message.
-
-    Raises:
-        WorkerLost: a worker did.
-    """
-    try:
-        yield
-    except (ConnectionError, EOFError) as error:
-        # It died while its tensors were handed over, and broke the connection that they came through.
-        raise _lost(_noticed_death() or error) from error
-    except RuntimeError as error:
-        if "DataLoader" not in str(error):
-            raise
-        raise _lost(error) from error
-
-
-def _noticed_death() -> RuntimeError | None:
-    """Wait for torch's handler of the worker's death, which raises wherever it finds the process."""
-    try:
-        time.sleep(1.0)
-    except RuntimeError as error:
-        return error
-    return None
-
-
-def _lost(error: Exception) -> WorkerLost:
-    return WorkerLost(
-        f"a loader worker is lost: {str(error).strip()} If it was killed for memory, lower data.workers, "
-        "data.prefetch or data.block_rows. The same command goes on from the newest checkpoint."
-    )
 
 
 class Loader:

@@ -83,15 +83,16 @@ class Hierarchical(Evaluator):
             "text_length": hits("trained", z["trained"], by_length(leaves)),
         }
         controls |= {who: hits(who, z[who]) for who in z if who != "trained"}
-        metrics: dict[str, Metric] = {}
-        for number, level in enumerate(config.levels):
-            metrics[f"top1 {level}"] = proportion(
+        metrics = {
+            f"top1 {level}": proportion(
                 found[number].float(),
                 chance=1 / len(names[number]),
                 controls={who: float(each[number].float().mean()) for who, each in controls.items()}
                 | {"majority": majority_share(truth[number])},
                 clusters=clusters,
             )
+            for number, level in enumerate(config.levels)
+        }
         distance = _distance(found)
         metric = mean_of(distance, clusters=clusters, controls={who: float(_distance(each).mean())
                                                                for who, each in controls.items()})  # fmt: skip
