@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.row import Row
+from benchmarks.turns import in_turns
 from mmcontrast.export.convolved_stft import without_complex_numbers
 from mmcontrast.export.formats.onnx import session, write_graph
 from mmcontrast.export.formats.torch_export import traced
@@ -82,12 +83,6 @@ def opened(part: Part, modality: str, kind: str, dtype: Dtype, scratch: Path) ->
 
 def rates(ours: Callable[[Tensor], Tensor], peer: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[float, float]:
     """Rows per second of processor time of each, the median of some turns."""
-    seconds: tuple[list[float], list[float]] = ([], [])
     with torch.inference_mode():
-        for turn in range(TURNS + 2):
-            for place, call in enumerate((ours, peer)):
-                began = time.process_time()
-                call(inputs)
-                if turn >= 2:
-                    seconds[place].append(time.process_time() - began)
-    return ROWS / statistics.median(seconds[0]), ROWS / statistics.median(seconds[1])
+        times = in_turns(lambda: ours(inputs), lambda: peer(inputs), turns=TURNS, warm_up=2, clock=time.process_time)
+    return ROWS / statistics.median(times[0]), ROWS / statistics.median(times[1])

@@ -12,15 +12,16 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.row import Row
+from benchmarks.turns import in_turns
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.infonce import InfoNCE
 from mmcontrast.objectives.siglip import SigLIP
@@ -103,7 +104,7 @@ def measure() -> list[Row]:
     rows = []
     for case in CASES:
         difference = compared(case)
-        seconds, their_seconds, ratio = in_turns(case)
+        seconds, their_seconds, ratio = seconds_of(case)
         words = f"{case.setting()}; {difference}"
         name = f"{case.loss}, {case.way()}"
         rows.append(Row(name=f"{name}: time", ours=seconds, peer=their_seconds, ratio=ratio, unit="s", setting=words))
@@ -149,18 +150,17 @@ def compared(case: Case) -> str:
     return f"loss equal to {loss_gap:.0e}, gradients to {gradient_gap:.0e}"
 
 
-def in_turns(case: Case) -> tuple[float, float, float]:
+def seconds_of(case: Case) -> tuple[float, float, float]:
     """Median seconds of ours and of the peer, and the median of the ratios of neighbouring turns."""
     image, text = embeddings(case.rows)
-    losses = [build(case, image, text) for build in (ours, peer)]
-    times: list[list[float]] = [[], []]
-    for _ in range(TURNS + 1):
-        for place, loss in enumerate(losses):
-            image.grad = text.grad = None
-            began = time.perf_counter()
-            loss().backward()
-            times[place].append(time.perf_counter() - began)
-    mine, theirs = (each[1:] for each in times)  # the first turn warms up
+
+    def both_ways(loss: Callable[[], Tensor]) -> None:
+        image.grad = text.grad = None
+        loss().backward()
+
+    mine, theirs = in_turns(
+        *(partial(both_ways, build(case, image, text)) for build in (ours, peer)), turns=TURNS, warm_up=1
+    )
     ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
     return statistics.median(mine), statistics.median(theirs), ratio
 

@@ -6,7 +6,6 @@ Runs are of two gloo processes over made-up sets.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -21,7 +20,7 @@ from benchmarks.row import Row
 from mmcontrast.checkpoint import folder_name, load, newest, verify
 from mmcontrast.run import Run
 from tests.checkpoint.chain import expected, saved_steps
-from tests.checkpoint.test_damage import FILES, flip, save_for_ever, truncate
+from tests.checkpoint.damage import FILES, after_kills, flip, truncate
 from tests.dist.launched import ended, start_ranks, wait_for_steps
 from tests.fixtures import make_set
 from tests.small_run import run_of
@@ -57,21 +56,8 @@ def _row(name: str, reached: float, bar: float, unit: str, setting: str) -> Row:
 
 def kills(folder: Path, count: int) -> Row:
     """SIGKILL a loop of saves at random moments; count announced checkpoints that are lost or wrong."""
-    draw, log, checkpoints = random.Random(0), folder / "announced", folder / "checkpoints"
-    checkpoints.mkdir(parents=True)
-    log.touch()
     missing = 0
-    fork = multiprocessing.get_context("fork")  # a start takes milliseconds: the kills hit saves, not imports
-    for _ in range(count):
-        process = fork.Process(target=save_for_ever, args=(checkpoints, log))
-        process.start()
-        assert process.pid is not None
-        time.sleep(draw.uniform(0.02, 0.25))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        whole_lines = log.read_text().rpartition("\n")[0].split()
-        announced = int(whole_lines[-1]) if whole_lines else 0
-        found = newest(checkpoints)
+    for announced, found in after_kills(folder, count):
         if found is None:
             missing += announced > 0
             continue

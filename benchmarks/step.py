@@ -8,14 +8,13 @@ takes the pictures as uint8.  Before timing, the gradients of both are compared.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.row import Row
+from benchmarks.turns import in_turns
 from mmcontrast.data.collate import pad_ids
 from mmcontrast.data.shards import open_shards
 from mmcontrast.engines import ENGINES
@@ -64,7 +63,7 @@ def measure() -> list[Row]:
             peer_loss(peer, peer_inputs).backward()
             optimizer.step()
 
-        seconds = in_turns(ours, theirs)
+        seconds = [statistics.median(each) for each in in_turns(ours, theirs, turns=STEPS, warm_up=3)]
         rows.append(
             Row(
                 name="training step, compiled against eager" if compiled else "training step, both eager",
@@ -164,15 +163,3 @@ def gradient_difference(engine: Any, batch: Batch, peer: Any, inputs: tuple[Tens
         raise RuntimeError(f"only {len(pairs)} of {len(expected) - 1} gradients could be compared")
     largest = max(float(theirs.abs().max()) for _, theirs in pairs)
     return max(float((mine - theirs).abs().max()) for mine, theirs in pairs) / largest
-
-
-def in_turns(first: Callable[[], None], second: Callable[[], None]) -> tuple[float, float]:
-    """Median seconds of each, run in turns after warming up."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(STEPS + 3):
-        for place, call in enumerate((first, second)):
-            began = time.perf_counter()
-            call()
-            if turn >= 3:
-                times[place].append(time.perf_counter() - began)
-    return statistics.median(times[0]), statistics.median(times[1])

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
 import shutil
-import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -15,18 +11,7 @@ import pytest
 from mmcontrast.checkpoint import folder_name, load, newest, verify
 from mmcontrast.checkpoint.folder import MANIFEST
 from tests.checkpoint.chain import Chain, expected, opened, saved_steps, take
-
-FILES = ["MANIFEST.json", "model.safetensors", "optimizer.safetensors", "ranks.pt", "state.json"]
-
-
-def flip(content: bytes, draw: random.Random) -> bytes:
-    changed = bytearray(content)
-    changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
-    return bytes(changed)
-
-
-def truncate(content: bytes, draw: random.Random) -> bytes:
-    return content[: draw.randrange(len(content))]
+from tests.checkpoint.damage import FILES, after_kills, flip, truncate
 
 
 @pytest.mark.parametrize("damage", [flip, truncate])
@@ -77,34 +62,10 @@ def test_a_step_saved_over_a_damaged_folder_keeps_both(tmp_path: Path) -> None:
     assert (tmp_path / ".aside-step-00000001" / "rubbish").is_file()
 
 
-def save_for_ever(folder: Path, log: Path) -> None:
-    """Resume the chain and save it at every step; announce each one that is on the disk."""
-    chain = Chain()
-    with opened(folder, keep=3) as checkpoints, log.open("a", buffering=1) as announced:
-        chain.resume(checkpoints)
-        while True:
-            chain.advance()
-            take(checkpoints, chain)
-            checkpoints.settle()
-            announced.write(f"{chain.clock.step}\n")
-
-
 @pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_kill_at_any_moment_of_a_save_loses_nothing_announced(kills: int, tmp_path: Path) -> None:
-    draw, log, folder = random.Random(0), tmp_path / "announced", tmp_path / "checkpoints"
-    log.touch()
-    folder.mkdir()
-    fork = multiprocessing.get_context("fork")  # a start takes milliseconds: the kills hit saves, not imports
-    for number in range(kills):
-        process = fork.Process(target=save_for_ever, args=(folder, log))
-        process.start()
-        assert process.pid is not None
-        time.sleep(draw.uniform(0.02, 0.25))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        whole_lines = log.read_text().rpartition("\n")[0].split()
-        announced = int(whole_lines[-1]) if whole_lines else 0
-        found = newest(folder)
+    folder = tmp_path / "checkpoints"
+    for number, (announced, found) in enumerate(after_kills(tmp_path, kills)):
         if found is None:
             assert announced == 0
             continue
