@@ -155,14 +155,7 @@ class Listed:
         place = entry.media.get(modality)
         if place is None:
             raise SkipSample(f"{entry.key}: no {modality}")
-        if not isinstance(place, Path):
-            return place()
-        try:
-            if place.stat().st_size > MAX_MEMBER_BYTES:
-                raise SkipSample(f"{entry.key}: '{place}' is over 64 MiB")
-            return place.read_bytes()
-        except OSError as error:
-            raise SkipSample(f"{entry.key}: '{place}' cannot be read: {error.strerror}") from error
+        return read_media(place, key=entry.key) if isinstance(place, Path) else place()
 
     def extension(self, position: int, modality: str) -> str:
         """The file's ending."""
@@ -188,6 +181,20 @@ class Listed:
             "manifest_sha256": digest.hexdigest(),
             "licences": {self.licence: len(self)} if self.licence else {},
         }
+
+
+def read_media(place: Path, *, key: str) -> bytes:
+    """Bytes of a row's file, at most 64 MiB.
+
+    Raises:
+        SkipSample: it cannot be read; names the row.
+    """
+    try:
+        if place.stat().st_size > MAX_MEMBER_BYTES:
+            raise SkipSample(f"{key}: '{place}' is over 64 MiB")
+        return place.read_bytes()
+    except OSError as error:
+        raise SkipSample(f"{key}: '{place}' cannot be read: {error.strerror}") from error
 
 
 def located(source: str, data: Path | None) -> str:

@@ -15,6 +15,7 @@ from tests.evaluate.fakes import picture, tones
 from tests.evaluate.published import put
 
 Make = Callable[[Path], None]
+Case = tuple[Make, int, tuple[str, ...], dict[str, Any]]  # how the files look, rows, classes, first row's fields
 
 
 def tar(path: Path, members: dict[str, bytes]) -> None:
@@ -204,8 +205,7 @@ def senteval(root: Path) -> None:
     put(root / "probing" / "bigram_shift.txt", "tr\tO\tOne two .\nte\tI\tTwo one .\n")
 
 
-# reader -> how its files look, rows, classes, first row's fields
-CASES: dict[str, tuple[Make, int, tuple[str, ...], dict[str, Any]]] = {
+CASES: dict[str, Case] = {
     "folder": (folder, 3, ("n01", "n02", "n03"), {"label": "n01", "folder": "n01"}),
     "clip_benchmark": (clip_benchmark, 2, ("cat", "dog"), {"class": 1, "label": "dog"}),
     "karpathy": (karpathy, 1, (), {"captions": ["one", "uno"], "caption": "one", "picture": "val2014/1.jpg"}),

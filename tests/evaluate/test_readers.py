@@ -17,6 +17,7 @@ from mmcontrast.evaluate.bench import Rows
 from mmcontrast.evaluate.collection import Collection, located, open_collection
 from mmcontrast.evaluate.readers import READERS
 from mmcontrast.evaluate.readers.gtzan import fault_filtered
+from tests.evaluate.choice_cases import CHOICE_CASES
 from tests.evaluate.fakes import picture, tones
 from tests.evaluate.published import put
 from tests.evaluate.reader_cases import (
@@ -31,15 +32,17 @@ from tests.evaluate.reader_cases import (
     torchvision_digits,
 )
 
+ALL = CASES | CHOICE_CASES
+
 
 def read(kind: str, root: Path, **fields: Any) -> Collection:
     cls = READERS.get(kind)
     return cls(cls.Config(root=root, **fields)).read()
 
 
-@pytest.mark.parametrize("kind", sorted(CASES))
+@pytest.mark.parametrize("kind", sorted(ALL))
 def test_a_set_reads_as_it_is_published(kind: str, tmp_path: Path) -> None:
-    make, rows, classes, first = CASES[kind]
+    make, rows, classes, first = ALL[kind]
     make(tmp_path / "set")
     found = open_collection(f"{kind}:{tmp_path / 'set'}")
     assert len(found) == rows and found.classes == classes
@@ -52,7 +55,7 @@ def test_a_set_reads_as_it_is_published(kind: str, tmp_path: Path) -> None:
 
 
 def test_every_reader_is_tried() -> None:
-    assert set(READERS.names()) == {*CASES, "gtzan", "medmnist", "torchvision_set", "table"}
+    assert set(READERS.names()) == {*ALL, "gtzan", "medmnist", "torchvision_set", "table"}
 
 
 def test_what_is_not_there_comes_with_the_place_where_it_is_published(tmp_path: Path) -> None:
@@ -62,7 +65,7 @@ def test_what_is_not_there_comes_with_the_place_where_it_is_published(tmp_path: 
         open_collection(f"esc50:{tmp_path / 'nowhere'}")
 
 
-@pytest.mark.parametrize("kind", sorted({*CASES, "gtzan", "medmnist", "torchvision_set"}))
+@pytest.mark.parametrize("kind", sorted({*ALL, "gtzan", "medmnist", "torchvision_set"}))
 def test_files_that_are_not_there_are_named(kind: str, tmp_path: Path) -> None:
     with pytest.raises(MissingData, match="nowhere"):
         open_collection(f"{kind}:{tmp_path / 'nowhere'}")
