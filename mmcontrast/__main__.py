@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from mmcontrast.cli import command
 
-from mmcontrast.cli import main
-
-sys.exit(main())
+command()

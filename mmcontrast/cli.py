@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from mmcontrast.errors import ConfigError, MMContrastError, did_you_mean
 
@@ -55,6 +56,20 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def command() -> NoReturn:
+    """The console script: ``main``, then the end of the process."""
+    code: str | int | None
+    try:
+        code = main()
+    except SystemExit as end:  # of argparse, and of a rank that leaves because another one is lost
+        code = end.code
+    if isinstance(code, int) and "mmcontrast.comm" in sys.modules:
+        from mmcontrast import comm
+
+        comm.end_process(code)
+    sys.exit(code)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,8 +6,10 @@ The contract of an objective: the mean over ranks of what it returns is the loss
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -121,6 +123,21 @@ def stop() -> None:
     """Leave the group of ranks, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def end_process(code: int) -> None:
+    """End a process that joined other ranks, without the interpreter's own end; return if it did not join any.
+
+    Gloo's threads drop the tensors of a collective a moment after it returned, and need the interpreter for it: one
+    that does so while the interpreter ends aborts the process.  They cannot be waited for, since
+    DistributedDataParallel never frees its group (torch 2.14).
+    """
+    if not dist.is_initialized() and launch().world_size == 1:
+        return
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def rank() -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,27 @@ def alone() -> list[int]:
 
 def test_alone_a_rank_is_the_only_one(tmp_path: Path) -> None:
     assert on_ranks(alone, 2, tmp_path) == [[0, 1, 3, 0, 2, 6], [0, 1, 3, 1, 2, 6]]
+
+
+ENDING = """
+import atexit, sys, torch.distributed as dist
+from mmcontrast import cli, comm
+class Last:
+    def __del__(self):
+        print("the interpreter ended")
+last = Last()
+atexit.register(print, "at exit")
+def joined():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    print("said", end="")
+    return 75
+cli.main = joined if sys.argv[1] == "joined" else lambda: 75
+cli.command()
+"""
+
+
+@pytest.mark.parametrize(("who", "end"), [("joined", ""), ("alone", "the interpreter ended\n")])
+def test_a_process_that_joined_others_ends_before_the_interpreter_does(who: str, end: str) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING, who], capture_output=True, text=True, check=False)
+    assert done.returncode == 75, done.stderr
+    assert done.stdout == ("said" if who == "joined" else "") + "at exit\n" + end

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from mmcontrast import comm
+
 
 def on_ranks(function: Callable[..., Any], world_size: int, folder: Path, *arguments: Any) -> list[Any]:
     """Call ``function(*arguments)`` on every rank; return the results in rank order."""
@@ -29,4 +31,4 @@ def _call(rank: int, function: Callable[..., Any], world_size: int, port: int, f
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
     torch.save(function(*arguments), Path(folder) / f"{rank}.pt")
     dist.barrier()
-    dist.destroy_process_group()
+    comm.end_process(0)
