@@ -29,6 +29,7 @@ KINDS = {
     "objectives": "mmcontrast.objectives:OBJECTIVES",
     "combiners": "mmcontrast.combine:COMBINERS",
     "tokenizers": "mmcontrast.tokenizers:TOKENIZERS",
+    "front_ends": "mmcontrast.front_ends:FRONT_ENDS",
     "derivations": "mmcontrast.data.derivations:DERIVATIONS",
     "optimizers": "mmcontrast.optim:OPTIMIZERS",
     "schedules": "mmcontrast.optim:SCHEDULES",

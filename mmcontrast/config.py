@@ -37,6 +37,7 @@ class OneOf:
     """Annotation of a field that holds a registered component: ``Annotated[Any, OneOf(OBJECTIVES)]``."""
 
     registry: Registry
+    default: str | None = None  # the component that a map without a type describes; none: the type is required
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -183,9 +184,12 @@ def _parse_config(cls: type, tree: Any, path: str, problems: list[str]) -> Any:
         return None
 
 
-def _parse_component(registry: Registry, tree: Any, path: str, problems: list[str]) -> Any:
+def _parse_component(choice: OneOf, tree: Any, path: str, problems: list[str]) -> Any:
+    registry = choice.registry
     if isinstance(tree, str):
         tree = {"type": tree}
+    if isinstance(tree, dict) and choice.default is not None:
+        tree = {"type": choice.default, **tree}
     if not isinstance(tree, dict) or "type" not in tree:
         problems.append(f"{path}: expected a map with 'type: NAME' ({registry.kind}), got {_say(tree)}.")
         return None
@@ -202,9 +206,9 @@ def _parse_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
     optional, hint = _strip_optional(hint)
     if value is None and optional:
         return None
-    registry = _registry_of(hint)
-    if registry is not None:
-        return _parse_component(registry, value, path, problems)
+    choice = _choice_of(hint)
+    if choice is not None:
+        return _parse_component(choice, value, path, problems)
     if _is_config(hint):
         return _parse_config(hint, value, path, problems)
     if typing.get_origin(hint) is dict:
@@ -237,11 +241,9 @@ def _strip_optional(hint: Any) -> tuple[bool, Any]:
     return False, hint
 
 
-def _registry_of(hint: Any) -> Registry | None:
+def _choice_of(hint: Any) -> OneOf | None:
     if typing.get_origin(hint) is Annotated:
-        for note in typing.get_args(hint)[1:]:
-            if isinstance(note, OneOf):
-                return note.registry
+        return next((note for note in typing.get_args(hint)[1:] if isinstance(note, OneOf)), None)
     return None
 
 

@@ -19,6 +19,7 @@ class AudioSpec:
 
     sample_rate_hz: int
     seconds: float
+    fusion: Any = None  # config of the four spectrograms that come instead (mmcontrast.front_ends.fusion); none
 
     @property
     def samples(self) -> int:

@@ -9,11 +9,11 @@ import torch
 from mmcontrast.copies import FrozenCopy
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
+from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.geometry.sphere import Sphere
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.optim.adamw import AdamW
-from mmcontrast.towers.log_mel import LogMelConfig
 from mmcontrast.towers.small_audio_cnn import SmallAudioCNN
 from mmcontrast.towers.small_resnet import SmallResNet
 from mmcontrast.towers.text_transformer import TextTransformer

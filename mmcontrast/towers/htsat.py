@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
+from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
-from mmcontrast.towers.log_mel import LogMel, LogMelConfig
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.towers.swin import SwinStage
 from mmcontrast.types import Features
@@ -37,8 +38,7 @@ class HTSAT(Tower):
     The spectrogram is resized in time to ``(size / mels) * size`` frames, cut into ``size / mels`` runs that are
     stacked above each other into a square picture, and read by a Swin transformer.  Pooled features are the mean of
     the last tokens.  ``bn0``, a batch norm per mel band, keeps its stored statistics: rows must not touch each other.
-    LAION's files hold statistics of plain decibels: for them, ``mel`` repeats every value of ``LAION_MEL`` (a map
-    starts from LogMelConfig's own defaults) with ``mean_db: 0.0`` and ``deviation_db: 1.0``.
+    LAION's files hold statistics of plain decibels: for them, ``mel: {type: laion}``.
 
     Source: Chen et al. 2022, arXiv:2202.00874; sizes as in LAION-CLAP (Wu et al. 2022, arXiv:2211.06687).
     """
@@ -49,7 +49,7 @@ class HTSAT(Tower):
 
         modality: ClassVar[str] = "audio"
         seconds: Positive = 10.0  # length of the window
-        mel: LogMelConfig = LAION_MEL
+        mel: AnyFrontEnd = LAION_MEL
         size: Count = 256  # side of the folded picture, a multiple of the mels
         patch: Count = 4  # pixels of a patch's side
         width: Count = 96  # channels of the first stage: tiny 96, base 128, large 256
@@ -74,7 +74,7 @@ class HTSAT(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = LogMel(config.mel)
+        self.mel = FRONT_ENDS.build(config.mel)
         self.bn0 = nn.BatchNorm2d(config.mel.mels)
         self.patch_embed = PatchEmbed(config.patch, config.width)
         grid = config.size // config.patch
@@ -101,8 +101,8 @@ class HTSAT(Tower):
         return self
 
     def preprocessing(self) -> dict[str, Any]:
-        """The log-mel front end."""
-        return {"log_mel": to_tree(self.config.mel)}
+        """The front end."""
+        return {"front_end": to_tree(self.config.mel)}
 
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""

@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
+from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
-from mmcontrast.towers.log_mel import LogMel, LogMelConfig
 from mmcontrast.towers.small_resnet import Block
 from mmcontrast.types import Features
 
@@ -34,7 +35,7 @@ class SmallAudioCNN(Tower):
 
         modality: ClassVar[str] = "audio"
         seconds: Positive = 2.0  # length of the window
-        mel: LogMelConfig = LogMelConfig()
+        mel: AnyFrontEnd = LogMelConfig()
         widths: tuple[Count, ...] = (16, 64, 128, 128)  # channels of each stage
         groups: Count = 8  # channel groups of each norm
         width: Count = 256  # of a time step, and of the pooled features
@@ -54,7 +55,7 @@ class SmallAudioCNN(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = LogMel(config.mel)
+        self.mel = FRONT_ENDS.build(config.mel)
         first = config.widths[0]
         self.stem = nn.Sequential(
             nn.Conv2d(1, first, 4, stride=2, padding=1, bias=False),
@@ -69,7 +70,7 @@ class SmallAudioCNN(Tower):
         self.stages = nn.Sequential(*stages)
         samples = config.input_spec().samples
         with torch.no_grad():
-            silence = torch.zeros(1, 1, config.mel.mels, samples // config.mel.hop_samples + 1)
+            silence = torch.zeros(1, 1, config.mel.mels, config.mel.frames(samples))
             shape = self.stages(self.stem(silence)).shape
         self.step = nn.Linear(shape[1] * shape[2], config.width)  # pitch is a place: bands are not averaged
         self.norm = nn.LayerNorm(config.width)
@@ -83,8 +84,8 @@ class SmallAudioCNN(Tower):
         self.stages.to(memory_format=torch.channels_last)
 
     def preprocessing(self) -> dict[str, Any]:
-        """The log-mel front end."""
-        return {"log_mel": to_tree(self.config.mel)}
+        """The front end."""
+        return {"front_end": to_tree(self.config.mel)}
 
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
+from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
-from mmcontrast.towers.log_mel import LogMel, LogMelConfig
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.towers.timm_image import adopt_timm, checkpoint_timm, create_timm, timm_layout
 from mmcontrast.types import Features
@@ -32,7 +33,7 @@ class TimmSpectrogram(Tower):
         modality: ClassVar[str] = "audio"
         name: str  # timm's name
         seconds: Positive = 10.0  # length of the window
-        mel: LogMelConfig = LogMelConfig(sample_rate_hz=48_000, window_samples=1024, hop_samples=480, high_hz=14_000)
+        mel: AnyFrontEnd = LogMelConfig(sample_rate_hz=48_000, window_samples=1024, hop_samples=480, high_hz=14_000)
         size: Count = 224  # pixels that the spectrogram is resized to, both ways
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth
         batch_norm: BatchNormPolicy = "group"  # models with batch norm: group norm instead, or frozen statistics
@@ -45,7 +46,7 @@ class TimmSpectrogram(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = LogMel(config.mel)
+        self.mel = FRONT_ENDS.build(config.mel)
         self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path, in_chans=1)
         replace_batch_norm(self.inner, config.batch_norm)
         with torch.no_grad():
@@ -53,8 +54,8 @@ class TimmSpectrogram(Tower):
             self.inner.train()
 
     def preprocessing(self) -> dict[str, Any]:
-        """The log-mel front end."""
-        return {"log_mel": to_tree(self.config.mel)}
+        """The front end."""
+        return {"front_end": to_tree(self.config.mel)}
 
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.specs import AudioSpec, ImageSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.log_mel import LogMelConfig
 from tests import tiny
 
 BERT = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.log_mel import LogMelConfig
 
 # The first six of sixteen pooled features that laion-clap 1.1.7's HTSAT_Swin_Transformer returns for the sounds and
 # the weights below (spec_size 32, embed_dim 8, depths and heads 2 2 and 2 4, window 4; 16 mels at 8 kHz, window 256,

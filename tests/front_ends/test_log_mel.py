@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmcontrast.config import parse
+from mmcontrast.config import parse, to_tree
 from mmcontrast.errors import ConfigError
-from mmcontrast.towers.log_mel import LogMel, LogMelConfig
+from mmcontrast.export.convolved_stft import ConvolvedFrontEnd
+from mmcontrast.front_ends import FRONT_ENDS
+from mmcontrast.front_ends.log_mel import LogMel, LogMelConfig
+from mmcontrast.towers import TOWERS
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 
 
@@ -47,7 +50,12 @@ def test_power_one_is_the_magnitude() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "says"),
-    [({"high_hz": 9000.0}, "half of sample_rate_hz"), ({"window_samples": 2048}, "window_samples")],
+    [
+        ({"high_hz": 9000.0}, "half of sample_rate_hz"),
+        ({"high_hz": 9000.0, "sample_rate_hz": 44_100, "filter_rate_hz": 16_000}, "half of filter_rate_hz"),
+        ({"low_hz": 8000.0}, "not below high_hz"),
+        ({"window_samples": 2048}, "window_samples"),
+    ],
 )
 def test_fields_that_do_not_fit_are_named(fields: dict[str, float], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
@@ -69,3 +77,36 @@ def test_masks_are_one_band_and_one_run_of_each_row() -> None:
 def test_no_mask_is_no_change() -> None:
     mel = torch.ones(2, 4, 5)
     assert torch.equal(mask_spectrogram(mel, mels=0, frames=0), mel)
+
+
+def test_sixteen_bits_cut_towards_zero_and_clip() -> None:
+    wave = torch.tensor([[1.7, -3.0, 0.9 / 32767, -0.9 / 32767, 1.9 / 32767, 0.0]])
+    config = LogMelConfig(int16=True, border="none")
+    expected = torch.tensor([[1.0, -1.0, 0.0, 0.0, 1 / 32767, 0.0]])
+    torch.testing.assert_close(LogMel(config).prepared(wave), expected)
+
+
+def test_frames_are_as_many_as_the_config_says() -> None:
+    wave = torch.zeros(1, 5003)
+    for fields in ({}, {"border": "none"}, {"border": "zeros", "drop_last": True}, {"fft_samples": 1023}):
+        config = LogMelConfig(**fields)  # type: ignore[arg-type]
+        assert LogMel(config)(wave).shape[2] == config.frames(5003), fields
+
+
+@pytest.mark.parametrize("name", FRONT_ENDS.names())
+def test_without_complex_numbers_every_front_end_gives_the_same(name: str) -> None:
+    inner = FRONT_ENDS.build(FRONT_ENDS.get(name).Config())
+    wave = 0.1 * torch.randn(2, 6001, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ConvolvedFrontEnd(inner)(wave), inner(wave), atol=1e-3, rtol=0)
+
+
+def test_a_map_without_a_type_is_a_log_mel_and_a_name_is_a_preset() -> None:
+    tower = TOWERS.get("small_audio_cnn").Config
+    assert type(parse(tower, {"mel": {"mels": 32}}).mel) is LogMelConfig
+    assert parse(tower, {"mel": "laion"}).mel.int16
+    changed = parse(tower, {"mel": {"type": "imagebind", "mels": 64}}).mel
+    assert (changed.mels, changed.fixed_frames) == (64, 204)
+    preset = FRONT_ENDS.get("msclap_2023").Config()
+    assert parse(tower, {"mel": to_tree(preset)}).mel == preset
+    with pytest.raises(ConfigError, match="Did you mean 'laion'"):
+        parse(tower, {"mel": "lain"})
