@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   mmcontrast plan configs/quickstart.yaml --gpus 64           memory and batch of each rank, under every engine
   mmcontrast data index shards/                               index tars made by others; check every header
   mmcontrast eval run runs/quickstart --suite quickstart      table, results.json and report.html
+  mmcontrast probe make order --from data/coco-test --out probes/coco-order
   mmcontrast export runs/quickstart towers/quickstart         towers for mmcontrast.load, ONNX, open_clip and others
   mmcontrast list towers                                      what can be named in a config
 """
@@ -36,6 +37,8 @@ KINDS = {
     "engines": "mmcontrast.engines:ENGINES",
     "steps": "mmcontrast.steps:STEPS",
     "evaluators": "mmcontrast.evaluate:EVALUATORS",
+    "probes": "mmcontrast.probes:MAKERS",
+    "taggers": "mmcontrast.language.taggers:TAGGERS",
     "exports": "mmcontrast.export:EXPORTS",
 }
 
@@ -116,6 +119,10 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.evaluate.command import add_commands
 
     add_commands(evaluation)
+    probing = commands.add_parser("probe", help="make frozen probes of order, swaps, negation, time and layout")
+    from mmcontrast.probes.command import add_commands as add_probe_commands
+
+    add_probe_commands(probing)
     exporting = commands.add_parser("export", help="write towers for other packages, checked through them")
     from mmcontrast.export.command import add_arguments as add_export_arguments
 
