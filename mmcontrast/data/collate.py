@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from mmcontrast.allocator import take_pages
 from mmcontrast.data.labels import Label, stacked_labels
 from mmcontrast.data.source import Drawn
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
@@ -62,6 +63,7 @@ def stacked(cells: list[Tensor]) -> Tensor:
         return torch.stack(cells)
     first = cells[0]
     storage = torch.UntypedStorage._new_shared(len(cells) * first.nbytes)
+    take_pages(storage.data_ptr(), storage.nbytes())
     whole = torch.empty(0, dtype=first.dtype).set_(storage).view(len(cells), *first.shape)
     return torch.stack(cells, out=whole)
 

@@ -17,7 +17,7 @@ from mmcontrast.data.limits import Limits
 from mmcontrast.errors import SkipSample
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-BLOCK_FRAMES = 1 << 16
+BLOCK_SAMPLES = 1 << 19  # of all channels, decoded at once: ten seconds at 48 kHz fit
 # What Pillow, libsndfile and FFmpeg raise on damaged files: SyntaxError on broken PNG chunks, TypeError on one real
 # TIFF, MemoryError on forged frame counts.  The rest are checks inside their Python code.
 DECODER_ERRORS = (

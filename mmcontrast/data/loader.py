@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from mmcontrast import comm
+from mmcontrast.allocator import keep_freed_memory
 from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, config
 from mmcontrast.data.accounting import Account, accounts
 from mmcontrast.data.collate import Encode, collate
@@ -256,6 +257,11 @@ def encoders(specs: Mapping[str, InputSpec]) -> dict[str, Encode]:
     }
 
 
+def _settle(_worker: int) -> None:
+    """Prepare a loading process: it takes and frees the same large arrays for every row."""
+    keep_freed_memory()
+
+
 class Loader:
     """This rank's batches from any step on; the sequence of global batches knows no ranks and no workers."""
 
@@ -375,7 +381,7 @@ class Loader:
     def _start(self) -> Iterator[Loaded | Unfinished]:
         options: dict[str, Any] = {}
         if self.config.workers:
-            options = {"prefetch_factor": self.config.prefetch, "timeout": 300}
+            options = {"prefetch_factor": self.config.prefetch, "timeout": 300, "worker_init_fn": _settle}
         return iter(
             DataLoader(
                 self._steps,

@@ -30,6 +30,7 @@ from mmcontrast.errors import ShardError, SkipSample
 PACKAGE_PREFIX = "package:"
 OPEN_FILES = 64  # shards kept open by one process
 MANIFEST_BYTES = 1 << 30
+NEAR_BYTES = 64 << 10  # of headers and padding that are read along with a row's members
 MAX_MEMBER_BYTES = Limits().member_bytes
 LIMITED = {"member_too_large": "member_bytes", "huge_header": "header_bytes"}  # finding -> its limit
 HARMLESS = ("no_key", "code_member", "special_file", "link", "dirty_padding")  # files that are not read
@@ -120,10 +121,19 @@ class ShardSet:
         """
         place = self.index.row(position)
         key = f"{self.manifest.name}/{self.manifest.shards[place.shard].path}/{place.key}"
-        contents = {}
         for extension, member in place.members.items():
             check_member_size(key, extension, member.size, self.limits)
-            contents[extension] = self._read(place.shard, key, extension, member)
+        first, last = _span(place.members)
+        # A row's members lie one after the other: one read, unless the members of a key were joined from afar.
+        near = last - first <= sum(member.size for member in place.members.values()) + NEAR_BYTES
+        whole = memoryview(self._read_bytes(place.shard, key, first, last - first)) if near else None
+        contents = {}
+        for extension, member in place.members.items():
+            if whole is None:
+                content = self._read_bytes(place.shard, key, member.offset, member.size)
+            else:
+                content = bytes(whole[member.offset - first : member.offset - first + member.size])
+            contents[extension] = self._checked(content, key, extension, member)
         for column, extensions in self._alternatives.items():
             found = [extension for extension in extensions if extension in contents]
             if found:
@@ -195,21 +205,20 @@ class ShardSet:
             )
         return part.without(absent) if absent else part
 
-    def _read(self, shard: int, key: str, extension: str, member: Member) -> bytes:
-        content = self._read_bytes(shard, key, member)
+    def _checked(self, content: bytes, key: str, extension: str, member: Member) -> bytes:
         if len(content) < member.size:
             raise SkipSample(f"{key}: .{extension} is cut short: the shard has changed", cause="short_read")
         if member.crc32 is not None and self.storage.check_crc32 and zlib.crc32(content) != member.crc32:
             raise SkipSample(f"{key}: .{extension} is not what was indexed: its crc32 differs", cause="crc32")
         return content
 
-    def _read_bytes(self, shard: int, key: str, member: Member) -> bytes:
+    def _read_bytes(self, shard: int, key: str, offset: int, size: int) -> bytes:
         tries = 1 if shard in self._failed else self.storage.retries + 1
         for number in range(tries):
             try:
                 # By position, never by seeking: forked loader workers share one file offset.
                 descriptor = self._descriptor(shard)
-                content = os.pread(descriptor, member.size, member.offset)
+                content = os.pread(descriptor, size, offset)
                 # After reading, so that no change goes unseen; with an index, checksums tell.
                 if self._scanned and self._scanned.get(shard) != _stamp(descriptor):
                     raise ShardError("it has changed since its headers were read")
@@ -243,6 +252,14 @@ class ShardSet:
         descriptor = self._open.pop(shard, None)
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _span(members: dict[str, Member]) -> tuple[int, int]:
+    """First byte of a row's first member, and the byte after its last."""
+    return (
+        min((member.offset for member in members.values()), default=0),
+        max((member.offset + member.size for member in members.values()), default=0),
+    )
 
 
 def _stamp(file: Path | int) -> tuple[int, int]:

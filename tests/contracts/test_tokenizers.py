@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -67,14 +71,33 @@ def test_different_words_differ(name: str, tmp_path: Path) -> None:
 
 
 def test_an_endless_word_of_byte_pairs_takes_no_time(tmp_path: Path) -> None:
-    import random
-
     generator = random.Random(0)
     word = "".join(generator.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(100_000))
     tokenizer = build("open_clip", tmp_path)
     start = time.process_time()
     assert len(tokenizer.encode(word, context_length=77)) == 77
     assert time.process_time() - start < 2.0  # the square of 2,464 letters; of all letters it would be minutes
+
+
+def test_byte_pairs_are_the_packages_own_and_it_is_not_imported(tmp_path: Path) -> None:
+    program = (
+        "import sys; from mmcontrast.tokenizers import TOKENIZERS\n"
+        "ids = TOKENIZERS.build(TOKENIZERS.get('open_clip').Config()).encode('plain words', context_length=9)\n"
+        "assert 'open_clip' not in sys.modules and 'torchvision' not in sys.modules; print(ids)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    from open_clip.tokenizer import SimpleTokenizer
+
+    theirs, ours = SimpleTokenizer(), build("open_clip", tmp_path)
+    assert json.loads(said.stdout) == [theirs.sot_token_id, *theirs.encode("plain words"), theirs.eot_token_id]
+    draw = random.Random(0)
+    scripts = [(32, 127), (32, 127), (97, 123), (160, 0x2000), (0x3000, 0xD000)]
+    letters = [
+        "".join(chr(draw.randrange(*draw.choice(scripts))) for _ in range(draw.randrange(1, 40))) for _ in range(200)
+    ]
+    for text in [*letters, "I'll DON'T we've", "<END_OF_TEXT> <start_of_text>", "aaaa aaaaa ababab", "\u00c3\u00a9"]:
+        expected = [theirs.sot_token_id, *theirs.encode(text), theirs.eot_token_id]
+        assert ours.encode(text, context_length=1000) == expected
 
 
 def test_hashed_words_keep_their_numbers(tmp_path: Path) -> None:

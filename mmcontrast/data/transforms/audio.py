@@ -41,7 +41,7 @@ def train_audio(wave: np.ndarray, config: AudioTransform, *, samples: int, rng: 
     if config.noise_db is not None:
         level = 10 ** (rng.uniform(config.noise_db - 30, config.noise_db) / 20)
         wave = wave + level * rng.standard_normal(samples)
-    return wave.astype(np.float32)
+    return wave.astype(np.float32, copy=False)
 
 
 def eval_audio(wave: np.ndarray, *, samples: int) -> np.ndarray:

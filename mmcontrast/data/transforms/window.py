@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmcontrast.data.decode import check_rate, resample
-from mmcontrast.data.decode_soundfile import mono
+from mmcontrast.data.decode_soundfile import is_integer, mono
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.transforms.audio import AudioTransform
 from mmcontrast.errors import SkipSample
@@ -41,7 +41,7 @@ def random_window(
         return None
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as sound:
-            integers = sound.format in SEEKABLE and sound.subtype.startswith("PCM_")
+            integers = sound.format in SEEKABLE and is_integer(sound.subtype)
             total = min(sound.frames, round(limits.audio_seconds * sound.samplerate))
             check_rate("sound", sound.samplerate, sound.channels, limits)
             plan = _Window(total=total, from_hz=sound.samplerate, to_hz=spec.sample_rate_hz)
