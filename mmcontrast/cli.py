@@ -104,6 +104,9 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser("compare", help="train a list of objectives under one setup and report on them")
     _config_arguments(add)
     add.set_defaults(call=_compare)
+    add = commands.add_parser("mend", help="probe a baseline, train it on what it misses, probe again, report")
+    _config_arguments(add)
+    add.set_defaults(call=_mend)
     add = commands.add_parser("list", help="list what can be named in a config")
     add.add_argument("kind", metavar="KIND", nargs="?", help=f"one of: {', '.join(KINDS)}")
     add.set_defaults(call=_list)
@@ -172,6 +175,13 @@ def _compare(parsed: argparse.Namespace) -> int:
     from mmcontrast.comparison.command import compare
 
     print(f"report  {compare(parsed.config, parsed.overrides)}")
+    return 0
+
+
+def _mend(parsed: argparse.Namespace) -> int:
+    from mmcontrast.mending.command import mend
+
+    print(f"report  {mend(parsed.config, parsed.overrides)}")
     return 0
 
 

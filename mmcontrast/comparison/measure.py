@@ -33,9 +33,9 @@ def measured(run: Run, suite: str) -> dict[str, float]:
     run.out.parent.mkdir(parents=True, exist_ok=True)
     written = run.out.parent / f"{run.out.name}.yaml"
     written.write_text(described, encoding="utf-8")
-    peak = _command(["train", str(written)], log=run.out.parent / f"{run.out.name}.train.log")
+    peak = run_command(["train", str(written)], log=run.out.parent / f"{run.out.name}.train.log")
     folder = run.out / "eval" / Path(suite).stem
-    _command(
+    run_command(
         ["eval", "run", str(run.out), "--suite", suite, "--out", str(folder)],
         log=run.out.parent / f"{run.out.name}.eval.log",
     )
@@ -45,8 +45,12 @@ def measured(run: Run, suite: str) -> dict[str, float]:
     return numbers
 
 
-def _command(arguments: list[str], *, log: Path) -> float:
-    """Run ``mmcontrast`` with these arguments; return the peak of its resident memory in MiB."""
+def run_command(arguments: list[str], *, log: Path) -> float:
+    """Run ``mmcontrast`` with these arguments; return the peak of its resident memory in MiB.
+
+    Raises:
+        MMContrastError: it failed; the message holds its last line and where to read the rest.
+    """
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
             [sys.executable, "-m", "mmcontrast", *arguments], stdout=stream, stderr=subprocess.STDOUT

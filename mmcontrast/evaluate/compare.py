@@ -59,7 +59,7 @@ def compare_runs(locations: list[Path]) -> Comparison:
         ConfigError: a location holds no result, or several.
     """
     found = [read_result(location) for location in locations]
-    trees, items = [tree for _, tree in found], [_items(path.parent) for path, _ in found]
+    trees, items = [tree for _, tree in found], [read_items(path.parent) for path, _ in found]
     labels = list(dict.fromkeys(label for tree in trees for label in tree["evaluators"]))
     lines = []
     for label in labels:
@@ -179,7 +179,8 @@ def _warnings(trees: list[dict[str, Any]]) -> list[str]:
     return [f"'{source}' differs between the results" for source, seen in hashes.items() if len(seen) > 1]
 
 
-def _items(folder: Path) -> dict[tuple[str, str], Values]:
+def read_items(folder: Path) -> dict[tuple[str, str], Values]:
+    """Values of each query, by evaluator and metric, of the result in a folder; empty where none were written."""
     path = folder / "per_item.jsonl"
     if not path.is_file():
         return {}

@@ -78,12 +78,17 @@ def read_suite(name: str) -> tuple[str, Suite]:
     return path.stem, suite
 
 
-def _check_targets(suite: Suite, path: Path) -> None:
-    known = [
+def metric_names(suite: Suite) -> list[str]:
+    """Every ``EVALUATOR.METRIC`` that the suite reports."""
+    return [
         f"{name}.{metric}"
         for name, evaluator in suite.evals.items()
         for metric in EVALUATORS.get(evaluator.registry_name).metric_names(evaluator)
     ]
+
+
+def _check_targets(suite: Suite, path: Path) -> None:
+    known = metric_names(suite)
     wrong = [target for target in suite.targets if target not in known]
     if wrong:
         lines = [f"  targets.{each}: no evaluator gives that metric.{did_you_mean(each, known)}" for each in wrong]

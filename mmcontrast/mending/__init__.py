@@ -1,0 +1,1 @@
+"""Probe a model, train it on what it missed, and probe it again."""
