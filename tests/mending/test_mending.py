@@ -76,12 +76,7 @@ def result(folder: Path, values: dict[str, float]) -> Path:
     evaluators = {"style": {"title": "Style", "primary": "top1", "facts": {}, "metrics": {"top1": metric}}}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps({"schema": SCHEMA, "about": {}, "evaluators": evaluators}))
-    line = {
-        "evaluator": "style",
-        "keys": list(values),
-        "clusters": list(values),
-        "values": {"top1": [*values.values()]},
-    }
+    items = {"keys": list(values), "clusters": list(values), "values": {"top1": [*values.values()]}}
     (folder / "per_item.jsonl").write_text(json.dumps({"evaluator": "style", **items}))
     return folder
 
@@ -125,13 +120,10 @@ def test_the_whole_way_with_pretended_runs(config: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 def test_one_seed_for_real(config: Path, tmp_path: Path) -> None:
-    small = "{workers: 0, batch_rows: 16}"
-    text = (tmp_path / "base.yaml").read_text()
-    (tmp_path / "base.yaml").write_text(
-        f"{text}data: {small}\nlog: {{every_steps: 1, tensorboard: false}}\nthreads: 1\n"
-    )
+    with (tmp_path / "base.yaml").open("a") as stream:
+        stream.write("data: {workers: 0, batch_rows: 16}\nlog: {every_steps: 1, tensorboard: false}\nthreads: 1\n")
     report = command.mend(config, ["seeds=[0]"])
-    (row,) = json.loads((report.parent / "mending.json").read_text())["differences"]
+    row = json.loads((report.parent / "mending.json").read_text())["differences"][0]
     assert row["count"] > 0 and 0 <= row["before"][0] <= 1 and 0 <= row["after"][0] <= 1
     said = (tmp_path / "out/again/seed-0.train.log").read_text()
     assert f"tower image starts with its head from '{tmp_path / 'out/baseline/seed-0'}'" in said
