@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Lt
@@ -16,6 +16,7 @@ from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
+from mmcontrast.towers.patch_convolution import PatchConvolution
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.towers.swin import SwinStage
 from mmcontrast.types import Features
@@ -29,6 +30,9 @@ LAION_MEL = LogMelConfig(
     low_hz=50.0,
     high_hz=14_000.0,
 )
+
+# Channels of the first stage, and blocks of each stage.
+VARIANTS = {"tiny": (96, (2, 2, 6, 2)), "base": (128, (2, 2, 12, 2)), "large": (256, (2, 2, 12, 2))}
 
 
 @TOWERS.register("htsat")
@@ -52,8 +56,9 @@ class HTSAT(Tower):
         mel: AnyFrontEnd = LAION_MEL
         size: Count = 256  # side of the folded picture, a multiple of the mels
         patch: Count = 4  # pixels of a patch's side
-        width: Count = 96  # channels of the first stage: tiny 96, base 128, large 256
-        depths: tuple[Count, ...] = (2, 2, 6, 2)  # blocks of each stage: base and large 2, 2, 12, 2
+        variant: Literal["tiny", "base", "large"] = "tiny"  # LAION-CLAP's: 768, 1024 or 2048 pooled features
+        width: Count | None = None  # channels of the first stage; null: the variant's 96, 128 or 256
+        depths: tuple[Count, ...] | None = None  # blocks of each stage; null: the variant's
         heads: tuple[Count, ...] = (4, 8, 16, 32)
         window: Count = 8  # patches of an attention window's side
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth of the last block; linear from 0
@@ -61,12 +66,21 @@ class HTSAT(Tower):
         mask_frames: NonNegativeCount = 0  # longest run of frames masked in training
 
         def __post_init__(self) -> None:
-            if len(self.depths) != len(self.heads):
+            depths = self.stages()
+            if len(depths) != len(self.heads):
                 raise ValueError("depths and heads need the same number of stages.")
             if self.size % self.mel.mels:
                 raise ValueError(f"size {self.size} is not a multiple of {self.mel.mels} mels.")
-            if self.size % (self.patch * 2 ** (len(self.depths) - 1)):
-                raise ValueError(f"size {self.size} cannot be halved {len(self.depths) - 1} times after patching.")
+            if self.size % (self.patch * 2 ** (len(depths) - 1)):
+                raise ValueError(f"size {self.size} cannot be halved {len(depths) - 1} times after patching.")
+
+        def channels(self) -> int:
+            """Channels of the first stage."""
+            return self.width or VARIANTS[self.variant][0]
+
+        def stages(self) -> tuple[int, ...]:
+            """Blocks of each stage."""
+            return self.depths or VARIANTS[self.variant][1]
 
         def input_spec(self) -> AudioSpec:
             """Waveforms of ``seconds`` at the front end's rate."""
@@ -76,22 +90,23 @@ class HTSAT(Tower):
         super().__init__(config)
         self.mel = FRONT_ENDS.build(config.mel)
         self.bn0 = nn.BatchNorm2d(config.mel.mels)
-        self.patch_embed = PatchEmbed(config.patch, config.width)
+        first, depths = config.channels(), config.stages()
+        self.patch_embed: nn.Module = PatchEmbed(config.patch, first)
         grid = config.size // config.patch
-        rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist()
+        rates = torch.linspace(0, config.drop_path, sum(depths), device="cpu").tolist()
         self.layers = nn.ModuleList()
-        for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
+        for stage, (depth, heads) in enumerate(zip(depths, config.heads, strict=True)):
             self.layers.append(
                 SwinStage(
-                    config.width * 2**stage,
+                    first * 2**stage,
                     grid=grid // 2**stage,
                     heads=heads,
                     window=config.window,
                     drop_paths=[rates.pop(0) for _ in range(depth)],
-                    downsample=stage < len(config.depths) - 1,
+                    downsample=stage < len(depths) - 1,
                 )
             )
-        self.width = config.width * 2 ** (len(config.depths) - 1)
+        self.width = first * 2 ** (len(depths) - 1)
         self.norm = nn.LayerNorm(self.width)
 
     def train(self, mode: bool = True) -> HTSAT:
@@ -109,7 +124,10 @@ class HTSAT(Tower):
         mel = self.bn0(self.mel(values)[..., None])[..., 0]  # (B, M, frames)
         if self.training:
             mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
-        x = self.patch_embed(self.fold(mel))
+        return self.read(self.patch_embed(self.fold(mel)))
+
+    def read(self, x: Float[Tensor, "B patches width"]) -> Features:
+        """Encode embedded patches."""
         for stage in self.layers:
             x = stage(x, self.through)
         tokens = self.norm(x)
@@ -124,7 +142,7 @@ class HTSAT(Tower):
     def layout(self) -> Layout:
         """Norm of the mels and patches; Swin blocks, each stage's last one with the halving; the last norm."""
         blocks = []
-        for stage, depth in enumerate(self.config.depths):
+        for stage, depth in enumerate(self.config.stages()):
             blocks += [[f"layers.{stage}.blocks.{number}"] for number in range(depth)]
             blocks[-1].append(f"layers.{stage}.downsample")
         return layout_of(self, embeddings=["bn0", "patch_embed"], blocks=blocks)
@@ -147,7 +165,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, patch: int, width: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(1, width, patch, stride=patch)
+        self.proj = PatchConvolution(1, width, patch, stride=patch)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B T width"]:

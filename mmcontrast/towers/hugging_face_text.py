@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from mmcontrast.config import Count, OneOf, config
 from mmcontrast.errors import ConfigError, MissingPackage
@@ -19,14 +20,23 @@ from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.types import Features
 
-Pooling = Literal["cls", "pooler", "mean", "last_token"]
+Pooling = Literal[
+    "cls", "pooler", "mean", "mean_with_padding", "position_weighted", "last_token", "eos", "nonzero_count"
+]
 
 
 @TOWERS.register("hugging_face_text")
 class HuggingFaceText(Tower):
     """``AutoModel`` of a local folder: its weights when it holds them, else random ones from its config.json.
 
-    Relations: with ``pooler`` RoBERTa as in LAION-CLAP; with ``cls`` BERT, with ``last_token`` GPT-2 as in MS-CLAP.
+    Poolings: the first token, the model's own pooler, the mean of the real tokens, the mean of all ``context_length``
+    places, the mean weighted by the place (1, 2, 3, ...), the last real token, the last one that is the model's end
+    token (the last real one where there is none), and the one at the count of ids other than 0, less one.
+
+    Relations: with ``pooler`` RoBERTa and with ``mean_with_padding`` BART as in LAION-CLAP; with ``cls`` BERT as in
+    MS-CLAP 2022, with ``nonzero_count`` GPT-2 as in MS-CLAP 2023, which takes GPT-2's "!", id 0, for padding: in a
+    caption without one it is ``last_token``.  ``position_weighted`` is SGPT's (Muennighoff 2022, arXiv:2202.08904,
+    equation 3).
     """
 
     @config
@@ -61,6 +71,11 @@ class HuggingFaceText(Tower):
             inner = AutoModel.from_config(settings, trust_remote_code=False)
         # Encoder-decoders (T5, BART) give their encoder; it is all that a text tower reads.
         self.inner: nn.Module = inner.get_encoder() if inner.config.is_encoder_decoder else inner
+        self._check_context(inner.config)
+        self.pad_id = _first_id(inner.config.pad_token_id) or 0
+        self.end_id = _first_id(inner.config.eos_token_id)
+        if config.pooling == "eos" and self.end_id is None:
+            raise ConfigError(f"pooling eos: '{config.folder}' names no eos_token_id; use last_token.")
         if config.pooling != "pooler":  # unread, so no gradient reaches it: an optimizer or ZeRO must not wait for one
             for part in (part for name, part in self.inner.named_children() if name == "pooler"):
                 part.requires_grad_(False)
@@ -68,12 +83,17 @@ class HuggingFaceText(Tower):
 
     def forward(self, values: Int[Tensor, "B T"]) -> Features:
         """Encode ids; 0 is padding, the model's own ids are one less."""
+        if self.config.pooling == "mean_with_padding":  # whatever the batch was trimmed to
+            values = pad(values, (0, self.config.context_length - values.shape[1]))
         real = values != 0
         # A row of padding alone (an absent cell) keeps one token: attention over nothing is NaN.
         real[:, 0] |= ~real.any(dim=1)
-        out = self.inner(input_ids=(values - 1).clamp_min(0), attention_mask=real.long())
+        ids = torch.where(real, (values - 1).clamp_min(0), self.pad_id)
+        out = self.inner(input_ids=ids, attention_mask=real.long())
         hidden = out.last_hidden_state
-        return Features(self._pool(hidden, real, out), hidden, real)
+        if self.config.pooling == "pooler":
+            return Features(self._pooler(out), hidden, real)
+        return Features(pool(hidden, ids, real, pooling=self.config.pooling, end_id=self.end_id), hidden, real)
 
     def layout(self) -> Layout:
         """What is registered before the longest list of modules; that list; the rest."""
@@ -95,16 +115,60 @@ class HuggingFaceText(Tower):
             warnings.simplefilter("ignore", FutureWarning)  # transformers 5.2 renames it; both know this name
             inner.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def _pool(self, hidden: Float[Tensor, "B T width"], real: Bool[Tensor, "B T"], out: Any) -> Tensor:
-        if self.config.pooling == "cls":
-            return hidden[:, 0]
-        if self.config.pooling == "pooler":
-            if getattr(out, "pooler_output", None) is None:
-                raise ConfigError(f"'{self.config.folder}' has no pooler; use pooling: cls, mean or last_token.")
-            return out.pooler_output
-        if self.config.pooling == "last_token":
-            places = torch.arange(real.shape[1], device=real.device)
-            last = torch.where(real, places, -1).amax(dim=1)
-            return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
-        weight = real[:, :, None].to(hidden.dtype)
+    def _pooler(self, out: Any) -> Float[Tensor, "B width"]:
+        if getattr(out, "pooler_output", None) is None:
+            raise ConfigError(f"'{self.config.folder}' has no pooler; use another pooling, such as cls or mean.")
+        return out.pooler_output
+
+    def _check_context(self, settings: Any) -> None:
+        """Refuse captions longer than the model has places for; models without places of their own have no limit."""
+        places = getattr(settings, "max_position_embeddings", None)
+        if places is None:
+            return
+        tables = (each for each in self.inner.modules() if isinstance(each, nn.Embedding))
+        first = (each.padding_idx for each in tables if each.num_embeddings == places)
+        places -= 1 + next((each for each in first if each is not None), -1)  # RoBERTa counts from its padding's id on
+        if self.config.context_length > places:
+            raise ConfigError(
+                f"context_length {self.config.context_length}: '{self.config.folder}' has {places} positions. "
+                "Use a shorter one, or a model made for long texts, such as ModernBERT."
+            )
+
+
+def pool(
+    hidden: Float[Tensor, "B T width"],
+    ids: Int[Tensor, "B T"],
+    real: Bool[Tensor, "B T"],
+    *,
+    pooling: Pooling,
+    end_id: int | None = None,
+) -> Float[Tensor, "B width"]:
+    """One vector a row of hidden states; see :class:`HuggingFaceText` for what each pooling reads.
+
+    Args:
+        ids: the model's own.
+        real: False at padding; at least one place of a row is True.
+        end_id: of the model's end token, for ``eos``.
+    """
+    places = torch.arange(1, real.shape[1] + 1, device=real.device)
+    if pooling in ("mean", "mean_with_padding", "position_weighted"):
+        weight = torch.ones_like(real) if pooling == "mean_with_padding" else real
+        weight = weight * places if pooling == "position_weighted" else weight
+        weight = weight[:, :, None].to(hidden.dtype)
         return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+    last = (real * places).amax(dim=1) - 1
+    if pooling == "cls":
+        at = torch.zeros_like(last)
+    elif pooling == "eos":
+        ends = (real & (ids == end_id)) * places
+        at = torch.where(ends.any(dim=1), ends.amax(dim=1) - 1, last)
+    elif pooling == "nonzero_count":
+        at = ((real & (ids != 0)).sum(dim=1) - 1).clamp_min(0)
+    else:
+        assert pooling == "last_token", f"{pooling} reads no single place"
+        at = last
+    return hidden[torch.arange(len(hidden), device=hidden.device), at]
+
+
+def _first_id(ids: int | list[int] | None) -> int | None:
+    return ids[0] if isinstance(ids, list) else ids

@@ -20,6 +20,12 @@ BERT = {
     "intermediate_size": 32, "vocab_size": 50, "max_position_embeddings": 32,
 }  # fmt: skip
 
+WHISPER = {
+    "model_type": "whisper", "d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32,
+    "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 32, "vocab_size": 50, "num_mel_bins": 16,
+    "max_source_positions": 100, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
+}  # fmt: skip
+
 
 def bert_folder(folder: Path) -> Path:
     """A local transformers folder with a config and a word-level tokenizer, no weights."""
@@ -35,6 +41,13 @@ def bert_folder(folder: Path) -> Path:
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]", "pad_token": "[PAD]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def whisper_folder(folder: Path) -> Path:
+    """A local transformers folder with a small Whisper's config and no weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(WHISPER))
     return folder
 
 
@@ -79,6 +92,10 @@ def tower_config(name: str, folder: Path) -> Any:
         "open_clip_image": lambda: cls(name="ViT-S-32-alt", size=64),
         "open_clip_text": lambda: cls(name="ViT-S-32-alt"),
         "htsat": lambda: cls(seconds=0.5, mel=mel, size=32, width=8, depths=(1, 2), heads=(2, 2), window=4),
+        "htsat_fusion": lambda: cls(seconds=0.5, mel=mel, size=32, width=8, depths=(1, 1), heads=(2, 2), window=4),
+        "panns": lambda: cls(seconds=0.5, mel=mel, widths=(8, 16)),
+        "spectrogram_vit": lambda: cls(name="test_vit", mel=mel, seconds=0.5),
+        "whisper_encoder": lambda: cls(folder=whisper_folder(folder), seconds=0.5),
         "hugging_face_text": lambda: cls(folder=bert_folder(folder), context_length=16),
     }
     assert name in examples, f"add '{name}' to tests/contracts/examples.py"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 import torch
 
 from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.towers import TOWERS
+from tests.towers.peer_modules import peer_module
+from tests.towers.scattered import fill, two_sounds
 
 # The first six of sixteen pooled features that laion-clap 1.1.7's HTSAT_Swin_Transformer returns for the sounds and
 # the weights below (spec_size 32, embed_dim 8, depths and heads 2 2 and 2 4, window 4; 16 mels at 8 kHz, window 256,
@@ -18,20 +24,6 @@ EXPECTED = torch.tensor(
 )
 
 
-def scattered(places: torch.Tensor, number: int) -> torch.Tensor:
-    """Numbers in (-1, 1) that look random and are the same everywhere."""
-    return ((places * 12.9898 + number * 78.233).sin() * 43758.5453).frac()
-
-
-def two_sounds() -> torch.Tensor:
-    """A rising tone and a fading one, in noise: three quarters of a second at 8 kHz."""
-    places = torch.arange(6000, dtype=torch.float64)
-    time = places / 8000
-    rising = 0.3 * (2 * torch.pi * (300 + 400 * time) * time).sin()
-    fading = 0.2 * (2 * torch.pi * 1500 * time).sin() * (1 - time)
-    return (torch.stack([rising, fading]) + 0.05 * scattered(places, 0)).float()
-
-
 def test_pooled_features_are_laions() -> None:
     mel = LogMelConfig(
         sample_rate_hz=8000, fft_samples=256, window_samples=256, hop_samples=128, mels=16, low_hz=50.0,
@@ -39,19 +31,7 @@ def test_pooled_features_are_laions() -> None:
     )  # fmt: skip
     cls = TOWERS.get("htsat")
     tower = cls(cls.Config(seconds=0.75, mel=mel, size=32, width=8, depths=(2, 2), heads=(2, 4), window=4)).eval()
-    state = tower.state_dict()
-    for number, name in enumerate(sorted(state)):
-        if not state[name].is_floating_point() or name.endswith("attn_mask"):
-            continue
-        places = torch.arange(state[name].numel(), dtype=torch.float64).view(state[name].shape)
-        values = scattered(places, number)
-        if name == "bn0.running_mean":
-            values = values - 30
-        elif name == "bn0.running_var":
-            values = 100 * (2 + values)
-        else:
-            values = 0.3 * values + name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "bn0.weight"))
-        state[name].copy_(values)
+    fill(tower)
     with torch.no_grad():
         # the mel filters of the two packages differ by 1e-4 dB
         torch.testing.assert_close(tower(two_sounds()).pooled[:, :6], EXPECTED, atol=1e-4, rtol=1e-4)
@@ -72,3 +52,33 @@ def test_every_name_is_one_of_the_published_files() -> None:
         "norm.weight",
     } <= names
     assert not any(name.startswith(("mel.", "head.")) for name in names)
+
+
+SIZES = [("tiny", 768, 12), ("base", 1024, 18), ("large", 2048, 18)]
+
+
+def variant_of(variant: str) -> Any:
+    """Shapes alone."""
+    cls = TOWERS.get("htsat")
+    with torch.device("meta"):
+        return cls(cls.Config(variant=variant))
+
+
+@pytest.mark.parametrize(("variant", "width", "blocks"), SIZES)
+def test_variants_have_laions_widths_and_depths(variant: str, width: int, blocks: int) -> None:
+    tower = variant_of(variant)
+    assert (tower.width, len(tower.layout().blocks)) == (width, blocks)
+
+
+@pytest.mark.slow  # 190 million weights are drawn for the large one
+@pytest.mark.parametrize("variant", [name for name, _, _ in SIZES])
+def test_names_and_shapes_of_variants_are_laions(variant: str) -> None:
+    tower = variant_of(variant)
+    with peer_module("laion_clap", "clap_module.htsat") as peer:
+        sizes = SimpleNamespace(
+            model_name=variant, class_num=527, window_size=1024, hop_size=480, sample_rate=48_000, mel_bins=64,
+            fmin=50, fmax=14_000,
+        )  # fmt: skip
+        theirs = tower.adopt(peer.create_htsat_model(sizes).state_dict())
+    ours = tower.state_dict()
+    assert {name: each.shape for name, each in ours.items()} == {name: each.shape for name, each in theirs.items()}

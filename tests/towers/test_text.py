@@ -18,34 +18,101 @@ from mmcontrast.towers.text_transformer import HashEmbedding
 SMALL = {
     "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
     "roberta": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
-    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "eos_token_id": 2},
+    "bart": {
+        "d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_layers": 1,
+        "decoder_attention_heads": 2, "decoder_ffn_dim": 32,
+    },
     "t5": {"d_model": 16, "num_layers": 2, "num_heads": 2, "d_kv": 8, "d_ff": 32},
-}
-POOLINGS = [("bert", "cls"), ("bert", "pooler"), ("roberta", "pooler"), ("gpt2", "last_token"), ("t5", "mean")]
+    "modernbert": {
+        "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+        "pad_token_id": 1,
+    },
+}  # fmt: skip
+POOLINGS = [
+    ("bert", "cls"),
+    ("bert", "pooler"),
+    ("roberta", "pooler"),
+    ("roberta", "position_weighted"),
+    ("gpt2", "last_token"),
+    ("gpt2", "position_weighted"),
+    ("gpt2", "nonzero_count"),
+    ("gpt2", "eos"),
+    ("bart", "eos"),
+    ("bart", "mean"),
+    ("t5", "mean"),
+    ("modernbert", "mean"),
+]
 
 
 def ids_of_three_lengths() -> tuple[list[list[int]], Tensor]:
     """The model's own ids, and ours: each plus one, padded with 0."""
-    rows = [[0, 7, 9, 2], [0, 5, 2], [0, 11, 12, 13, 14, 2]]  # id 0 is a word of RoBERTa and GPT-2
-    return rows, torch.tensor([[each + 1 for each in row] + [0] * (6 - len(row)) for row in rows])
+    # id 0 is a word of RoBERTa and GPT-2, 2 an end; the last text goes on after its end
+    rows = [[0, 7, 9, 2], [0, 5, 2], [0, 11, 2, 0, 12, 13, 2, 14]]
+    return rows, torch.tensor([[each + 1 for each in row] + [0] * (8 - len(row)) for row in rows])
+
+
+def text_tower(model_type: str, folder: Path, **fields: Any) -> Any:
+    """A tower with random weights of a small model."""
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type, "vocab_size": 50, **SMALL[model_type]}))
+    torch.manual_seed(0)
+    cls = TOWERS.get("hugging_face_text")
+    return cls(cls.Config(**{"folder": folder, "context_length": 16, **fields})).eval()
 
 
 @pytest.mark.parametrize(("model_type", "pooling"), POOLINGS)
 def test_transformers_models_read_each_caption_as_if_unpadded(model_type: str, pooling: str, tmp_path: Path) -> None:
-    settings = {"model_type": model_type, "vocab_size": 50, **SMALL[model_type]}
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    torch.manual_seed(0)
-    cls = TOWERS.get("hugging_face_text")
-    tower: Any = cls(cls.Config(folder=tmp_path, pooling=pooling, context_length=16)).eval()
+    tower = text_tower(model_type, tmp_path, pooling=pooling)
     rows, values = ids_of_three_lengths()
     with torch.no_grad():
         pooled = tower(values).pooled
         for row, ours in zip(rows, pooled, strict=True):
             out = tower.inner(input_ids=torch.tensor([row]))
             hidden = out.last_hidden_state[0]
-            theirs = {"cls": hidden[0], "last_token": hidden[-1], "mean": hidden.mean(dim=0)}
+            weights = [place / sum(range(1, len(row) + 1)) for place in range(1, len(row) + 1)]
+            theirs = {
+                "cls": hidden[0],
+                "last_token": hidden[-1],
+                "mean": hidden.mean(dim=0),
+                "position_weighted": sum(weight * each for weight, each in zip(weights, hidden, strict=True)),
+                "eos": hidden[max(place for place, each in enumerate(row) if each == 2)],
+                "nonzero_count": hidden[sum(each != 0 for each in row) - 1],
+            }
             expected = out.pooler_output[0] if pooling == "pooler" else theirs[pooling]
             torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_mean_with_padding_is_that_of_every_place_however_the_batch_is_trimmed(tmp_path: Path) -> None:
+    tower = text_tower("bart", tmp_path, pooling="mean_with_padding")
+    rows, values = ids_of_three_lengths()
+    padded = torch.tensor([row + [1] * (16 - len(row)) for row in rows])  # 1 is BART's padding
+    with torch.no_grad():
+        expected = tower.inner(input_ids=padded, attention_mask=(padded != 1).long()).last_hidden_state.mean(dim=1)
+        torch.testing.assert_close(tower(values).pooled, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tower(values[:2, :4]).pooled, expected[:2], atol=1e-5, rtol=1e-5)
+
+
+def test_a_text_without_an_end_token_is_read_at_its_last(tmp_path: Path) -> None:
+    tower = text_tower("gpt2", tmp_path, pooling="eos")
+    last = text_tower("gpt2", tmp_path, pooling="last_token")
+    values = torch.tensor([[4, 8, 10, 0, 0]])
+    with torch.no_grad():
+        assert torch.equal(tower(values).pooled, last(values).pooled)
+    with pytest.raises(ConfigError, match="pooling eos: .* names no eos_token_id"):
+        text_tower("bert", tmp_path, pooling="eos")
+
+
+def test_long_texts_need_a_model_without_a_table_of_places(tmp_path: Path) -> None:
+    for model_type, longest in (("bert", 512), ("roberta", 510), ("gpt2", 1024)):
+        with pytest.raises(ConfigError, match=f"context_length {longest + 1}: .* has {longest} positions"):
+            text_tower(model_type, tmp_path, context_length=longest + 1)
+    tower = text_tower("modernbert", tmp_path, context_length=2048)
+    words = torch.randint(3, 50, (1, 1500), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = tower(words + 1).pooled
+        expected = tower.inner(input_ids=words).last_hidden_state.mean(dim=1)
+        torch.testing.assert_close(whole, expected, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(whole, tower(words[:, :750] + 1).pooled, atol=1e-4)
 
 
 def test_saved_transformers_weights_are_loaded(tmp_path: Path) -> None:
