@@ -16,7 +16,7 @@ from mmcontrast.front_ends.fusion import Fusion
 from mmcontrast.specs import AudioSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.batch_norm import replace_batch_norm
-from mmcontrast.towers.htsat import HTSAT, LAION_MEL, PatchEmbed
+from mmcontrast.towers.htsat import HTSAT, LAION_MEL
 from mmcontrast.towers.patch_convolution import PatchConvolution
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.types import Features, Values
@@ -79,11 +79,13 @@ class HTSATFusion(HTSAT):
         return {name: value for name, value in super().adopt(state).items() if not name.startswith(unread)}
 
 
-class FusedPatchEmbed(PatchEmbed):
-    """Patches of a whole and of three chunks, fused."""
+class FusedPatchEmbed(nn.Module):
+    """Patches of a whole and of three chunks, fused; the names of weights are PatchEmbed's and the fusion's."""
 
     def __init__(self, patch: int, width: int, fusion: FusionKind) -> None:
-        super().__init__(patch, width)
+        super().__init__()
+        self.proj = PatchConvolution(1, width, patch, stride=patch)
+        self.norm = nn.LayerNorm(width)
         # Three patches of a chunk's time become one, so that the chunks side by side are as long as the whole.
         self.mel_conv2d = PatchConvolution(1, width, (patch, 3 * patch), stride=(patch, 3 * patch))
         self.fusion_model = {"daf_2d": Sum, "aff_2d": Attentional, "iaff_2d": TwiceAttentional}[fusion](width)

@@ -60,7 +60,7 @@ class SpectrogramViT(Tower):
         self.inner: Any = create_timm(config.name, in_chans=1, **drops)
         shape = (config.mel.mels, config.mel.frames(config.input_spec().samples))
         overlap_patches(self.inner, shape=shape, strides=config.strides, name=config.name)
-        self.width = int(self.inner.num_features)
+        self.width = self.inner.embed_dim
 
     def preprocessing(self) -> dict[str, Any]:
         """The front end."""
@@ -125,7 +125,8 @@ def overlap_patches(inner: Any, *, shape: tuple[int, int], strides: tuple[int, i
             f"'{name}' is no ViT with a position for each patch; use one such as vit_base_patch16_224, or "
             "timm_spectrogram, which takes any model."
         )
-    patches: Any = inner.patch_embed
+    vit: Any = inner
+    patches = vit.patch_embed
     grid = tuple(
         (side - patch) // step + 1 for side, patch, step in zip(shape, patches.patch_size, strides, strict=True)
     )
@@ -134,13 +135,13 @@ def overlap_patches(inner: Any, *, shape: tuple[int, int], strides: tuple[int, i
             f"a spectrogram of {shape[0]} mels and {shape[1]} frames is smaller than a patch of '{name}', "
             f"{patches.patch_size[0]} by {patches.patch_size[1]}. Use more mels or seconds."
         )
-    prefix = inner.pos_embed.shape[1] - patches.num_patches
+    prefix = vit.pos_embed.shape[1] - patches.num_patches
     patches.proj.stride = strides
-    inner.dynamic_img_size = patches.dynamic_img_pad = False  # pictures have one size, whatever the model is made for
+    vit.dynamic_img_size = patches.dynamic_img_pad = False  # pictures have one size, whatever the model is made for
     patches.flatten = patches.strict_img_size = True
     patches.img_size, patches.grid_size, patches.num_patches = shape, grid, grid[0] * grid[1]
-    inner.pos_embed = nn.Parameter(torch.empty(1, prefix + patches.num_patches, inner.embed_dim))
-    nn.init.trunc_normal_(inner.pos_embed, std=0.02)
+    vit.pos_embed = nn.Parameter(torch.empty(1, prefix + patches.num_patches, vit.embed_dim))
+    nn.init.trunc_normal_(vit.pos_embed, std=0.02)
 
 
 def from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:

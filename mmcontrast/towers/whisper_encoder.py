@@ -80,7 +80,7 @@ class WhisperEncoder(Tower):
             self.inner.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def encoder_of(folder: Path) -> nn.Module:
+def encoder_of(folder: Path) -> Any:
     """Build the encoder of a Whisper folder.
 
     Raises:
