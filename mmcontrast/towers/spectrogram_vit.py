@@ -57,9 +57,9 @@ class SpectrogramViT(Tower):
         super().__init__(config)
         self.mel = FRONT_ENDS.build(config.mel)
         drops = {"drop_path_rate": config.drop_path, "patch_drop_rate": config.patch_dropout}
-        self.inner: Any = create_timm(config.name, in_chans=1, **drops)
+        inner = create_timm(config.name, in_chans=1, **drops)
         shape = (config.mel.mels, config.mel.frames(config.input_spec().samples))
-        overlap_patches(self.inner, shape=shape, strides=config.strides, name=config.name)
+        self.inner = overlap_patches(inner, shape=shape, strides=config.strides, name=config.name)
         self.width = self.inner.embed_dim
 
     def preprocessing(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class SpectrogramViT(Tower):
         checkpoint_timm(self.inner, self.config.name)
 
 
-def overlap_patches(inner: Any, *, shape: tuple[int, int], strides: tuple[int, int], name: str) -> None:
+def overlap_patches(inner: nn.Module, *, shape: tuple[int, int], strides: tuple[int, int], name: str) -> Any:
     """Let a ViT's patches start every ``strides`` pixels of pictures of ``shape``, with fresh positions.
 
     Raises:
@@ -142,6 +142,7 @@ def overlap_patches(inner: Any, *, shape: tuple[int, int], strides: tuple[int, i
     patches.img_size, patches.grid_size, patches.num_patches = shape, grid, grid[0] * grid[1]
     vit.pos_embed = nn.Parameter(torch.empty(1, prefix + patches.num_patches, vit.embed_dim))
     nn.init.trunc_normal_(vit.pos_embed, std=0.02)
+    return vit
 
 
 def from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
