@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
+
+from mmcontrast.config import Count, config
+
+Short = Literal["pad", "repeat", "repeat_pad"]
+Long = Literal["start", "center", "windows"]
+
+
+@config
+class ClipLength:
+    """What is heard of a sound that is not as long as a tower's window, wherever nothing is left to chance."""
+
+    short: Short = "pad"  # zeros at the end; repeated to the end; repeated while it fits whole, then zeros
+    long: Long = "start"  # one window; or the mean of the embeddings of several
+    overlap: Annotated[float, Ge(0), Lt(1)] = 0.0  # with windows: the least share of one that two neighbours share
+    most_windows: Count = 64  # of one sound; a longer one's are spread evenly over it
+
+    def in_words(self) -> dict[str, str]:
+        """What happens to shorter and to longer sounds."""
+        short = {
+            "pad": "zeros at the end",
+            "repeat": "repeated to the end of the window",
+            "repeat_pad": "repeated as often as it fits whole, then zeros",
+        }
+        long = {
+            "start": "the first samples",
+            "center": "the middle samples",
+            "windows": f"the mean of the embeddings of up to {self.most_windows} windows over all of it",
+        }
+        return {"shorter": short[self.short], "longer": long[self.long]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,16 +46,25 @@ class ImageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSpec:
-    """The loader brings float32 waveforms in [-1, 1] of shape (B, seconds * sample_rate_hz), mono."""
+    """The loader brings mono float32 waveforms in [-1, 1], (B, seconds * sample_rate_hz), or ``fusion``'s dict."""
 
     sample_rate_hz: int
     seconds: float
+    length: ClipLength = field(default=ClipLength(), compare=False)  # of shorter and longer sounds; no input's shape
     fusion: Any = None  # config of the four spectrograms that come instead (mmcontrast.front_ends.fusion); none
 
     @property
     def samples(self) -> int:
         """Waveform length."""
         return round(self.seconds * self.sample_rate_hz)
+
+    @property
+    def read_seconds(self) -> float | None:
+        """How much of a sound has to be decoded, from its start on, for what inference hears of it; None: all of it.
+
+        A little more than the window: resampling hears beyond its end, and a longer sound is told from one that fits.
+        """
+        return self.seconds + 0.25 if self.fusion is None and self.length.long == "start" else None
 
 
 @dataclass(frozen=True, kw_only=True)

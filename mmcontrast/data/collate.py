@@ -12,8 +12,9 @@ from torch.utils.data import get_worker_info
 from mmcontrast.allocator import take_pages
 from mmcontrast.data.labels import Label, stacked_labels
 from mmcontrast.data.source import Drawn
+from mmcontrast.front_ends.fusion import blank_mels
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
-from mmcontrast.types import Batch, Column
+from mmcontrast.types import Batch, Column, Values
 
 Encode = Callable[[str], list[int]]
 
@@ -47,14 +48,22 @@ def _column(spec: InputSpec, cells: list[Any], present: Tensor, encode: Encode |
         shape, kind, modality = (3, spec.size, spec.size), torch.uint8, "image"
         filled = [torch.from_numpy(cell) for cell in cells]
     elif isinstance(spec, AudioSpec):
-        shape, kind, modality = (spec.samples,), torch.float32, "audio"  # type: ignore[assignment]
-        filled = [torch.from_numpy(cell) for cell in cells]
+        return Column("audio", stacked_sounds(spec, cells), present)
     else:
         assert encode is not None, "a text column needs a tokenizer"
         filled = pad_ids([encode(cell) for cell in cells])
         shape, kind, modality = (len(filled[0]) if filled else 1,), torch.int64, "text"  # type: ignore[assignment]
     values = stacked(filled) if filled else torch.zeros(0, *shape, dtype=kind)
     return Column(modality, values, present)
+
+
+def stacked_sounds(spec: AudioSpec, cells: list[Any]) -> Values:
+    """Waveforms (P, samples), or the four spectrograms of ``spec.fusion`` as a dict; with none, P is 0."""
+    if spec.fusion is None:
+        return stacked([torch.from_numpy(cell) for cell in cells]) if cells else torch.zeros(0, spec.samples)
+    if cells:
+        return {name: stacked([cell[name] for cell in cells]) for name in cells[0]}
+    return blank_mels(spec.fusion, rows=0, samples=spec.samples)
 
 
 def stacked(cells: list[Tensor]) -> Tensor:

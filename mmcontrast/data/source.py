@@ -27,10 +27,11 @@ from mmcontrast.data.row_captions import check_texts, read_captions
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.streaming import StreamConfig, StreamedShards, StreamOrder
-from mmcontrast.data.transforms.audio import AudioTransform, train_audio
+from mmcontrast.data.transforms.audio import AudioTransform, check_audio, train_audio
 from mmcontrast.data.transforms.captions import Captions
 from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.jpeg import is_jpeg, train_jpeg
+from mmcontrast.data.transforms.mix import Mix, mixed_wave
 from mmcontrast.data.transforms.splice import Splice, joined_wave, read_excluded
 from mmcontrast.data.transforms.text import TextTransform, train_text
 from mmcontrast.data.transforms.window import random_window
@@ -49,6 +50,7 @@ class SourceConfig:
     where: dict[str, str] = {}  # keep only rows whose JSON field has this value
     group: str | None = None  # JSON field: rows of equal value are never each other's negatives
     splice: Splice | None = None  # two clips after each other, with their captions joined
+    mix: Mix | None = None  # two clips at once, with their captions joined
     shuffle_captions: bool = False  # control: every row gets another row's captions, always the same ones
     image: ImageTransform = ImageTransform()
     audio: AudioTransform = AudioTransform()
@@ -62,7 +64,7 @@ class SourceConfig:
             raise ValueError("epochs has no effect with when_dry: repeat. Set when_dry to drop or stop.")
         if self.stream is not None:
             without = SourceConfig(manifest=self.manifest)
-            fields = ("where", "splice", "shuffle_captions", "when_dry")
+            fields = ("where", "splice", "mix", "shuffle_captions", "when_dry")
             asked = [name for name in fields if getattr(self, name) != getattr(without, name)]
             asked += ["weight: rows"] if self.weight == "rows" else []
             if asked:
@@ -87,7 +89,7 @@ class Drawn:
     """One decoded and transformed row; columns the row lacks are not in ``values``."""
 
     key: str
-    values: dict[str, Any]  # image: uint8 (3, S, S); audio: float32 (samples,); text: str
+    values: dict[str, Any]  # image: uint8 (3, S, S); audio: float32 (samples,), or a dict (fusion); text: str
     group: int  # -1: no group
     labels: dict[str, Any] = field(default_factory=dict)  # those that the row's source has
 
@@ -153,6 +155,11 @@ class Source:
             rng = generator("splice", self.seed, self.name, epoch, row)
             if rng.random() < self.config.splice.probability:
                 decoded = self._spliced(decoded, self.rows[int(rng.integers(0, len(self)))], cache=cache)
+        if self.config.mix is not None:
+            rng = generator("mix", self.seed, self.name, epoch, row)
+            if rng.random() < self.config.mix.probability:
+                other = self._decoded(self.rows[int(rng.integers(0, len(self)))], cache=cache)
+                decoded = self._mixed(decoded, other, rng)
         key, cells, group = decoded.key, decoded.cells, decoded.group
         values: dict[str, Any] = {}
         for column, spec in self.specs.items():
@@ -192,13 +199,14 @@ class Source:
                 rng = make_rng()
                 window = decode_audio(cell, key=key, sample_rate_hz=spec.sample_rate_hz, limits=self.limits)
             cell = window
-        return train_audio(cell, config.audio, samples=spec.samples, rng=rng)
+        return train_audio(cell, config.audio, spec, rng=rng, limits=self.limits)
 
     def _decoded(self, row: int, *, cache: bool) -> Decoded:
         found = self._cache.get(row)
         if found is None:
             with _blamed(row):
-                found = self._decode(row, whole_sounds=cache or self.config.splice is not None)
+                joined = self.config.splice is not None or self.config.mix is not None
+                found = self._decode(row, whole_sounds=cache or joined)
             if cache:
                 self._cache[row] = found
         return found
@@ -257,6 +265,20 @@ class Source:
             second_half=splice.second_field is not None,
         )
         cells = {**first.cells, "audio": wave, "text": Captions([caption])}
+        return Decoded(first.key, cells, stable_hash("group", caption), first.labels, None)
+
+    def _mixed(self, first: Decoded, second: Decoded, rng: np.random.Generator) -> Decoded:
+        """Put another row's clip under ``first``; ``first`` alone where the two may not or cannot be mixed."""
+        mix, spec = self.config.mix, self.specs.get("audio")
+        assert mix is not None
+        if not isinstance(spec, AudioSpec) or any(set(each.cells) != {"audio", "text"} for each in (first, second)):
+            return first
+        captions = first.cells["text"], second.cells["text"]
+        if first.key == second.key or first.group == second.group != -1 or not all(each.texts for each in captions):
+            return first
+        caption = mix.caption(*captions, rng=rng)
+        wave = mixed_wave(first.cells["audio"], second.cells["audio"], mix, samples=spec.samples, rng=rng)
+        cells = {"audio": wave, "text": Captions([caption])}
         return Decoded(first.key, cells, stable_hash("group", caption), first.labels, None)
 
 
@@ -330,6 +352,7 @@ def check_source(name: str, source: SourceConfig, *, storage: Storage, limits: L
     except (ShardError, ConfigError, SkipSample) as error:
         problems.append(f"data.sources.{name}: {error}")
     problems += check_texts(f"data.sources.{name}.text", source.text)
+    problems += check_audio(f"data.sources.{name}.audio", source.audio)
     try:
         read_excluded(source.splice.exclude if source.splice is not None else None)
     except ConfigError as error:

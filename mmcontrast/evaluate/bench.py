@@ -77,8 +77,10 @@ class Rows:
             known = ", ".join(self.collection.modalities) or "no media"
             raise ConfigError(f"'{self.source}' has no column '{modality}'; it has: {known}.")
 
-    def decode(self, item: Item, modality: str, *, sample_rate_hz: int | None) -> Any:
-        """Decode one row's picture or sound.
+    def decode(
+        self, item: Item, modality: str, *, sample_rate_hz: int | None, max_seconds: float | None = None
+    ) -> Any:
+        """Decode one row's picture, or its sound up to ``max_seconds``.
 
         Raises:
             SkipSample: it is missing or damaged.
@@ -87,7 +89,7 @@ class Rows:
         if modality == "image":
             return decode_image(content, key=item.key)
         assert sample_rate_hz is not None, "sounds are decoded at the encoder's rate"
-        return decode_audio(content, key=item.key, sample_rate_hz=sample_rate_hz)
+        return decode_audio(content, key=item.key, sample_rate_hz=sample_rate_hz, max_seconds=max_seconds)
 
     def field(self, name: str) -> list[str]:
         """One field of every row, as strings.
@@ -271,11 +273,13 @@ class Bench:
     def _blocks(self, rows: Rows, modality: str) -> Iterator[_Block]:
         """This rank's blocks, decoded by threads while earlier ones are encoded."""
         rate = self.encoders["trained"].sample_rate_hz if modality == "audio" else None
+        # Encoders that do not say how much of a sound they hear get all of it.
+        seconds = getattr(self.encoders["trained"], "read_seconds", None) if modality == "audio" else None
         shares = list(_shares(len(rows.items)))
 
         def decode(item: Item) -> Any:
             try:
-                return rows.decode(item, modality, sample_rate_hz=rate)
+                return rows.decode(item, modality, sample_rate_hz=rate, max_seconds=seconds)
             except SkipSample as error:
                 return error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mmcontrast.errors import CheckpointError, ConfigError
 from mmcontrast.evaluate.base import Encoder
 from mmcontrast.exported import is_exported, read_exported
 from mmcontrast.exported.folder import WEIGHTS
+from mmcontrast.specs import Long
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,21 @@ class Opened:
     encoder: Encoder
     untrained: Encoder | None
     about: dict[str, Any]  # weights' digest, config, training
+
+    def hearing(self, long: Long) -> Opened:
+        """The same model with another rule for sounds that are longer than its window.
+
+        Raises:
+            ConfigError: it is no model of ours, or its windows are fixed.
+            NeedsError: it has no audio tower.
+        """
+        from mmcontrast.evaluate.encoder import TowerEncoder
+
+        if not isinstance(self.encoder, TowerEncoder):
+            raise ConfigError(f"--long: {self.name} is no model of ours; what it hears of long sounds is its own.")
+        untrained = self.untrained.hearing(long) if isinstance(self.untrained, TowerEncoder) else None
+        about = {**self.about, "long_sounds": long}
+        return replace(self, encoder=self.encoder.hearing(long), untrained=untrained, about=about)
 
 
 def open_checkpoint(location: str, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> Opened:

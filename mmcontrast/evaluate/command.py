@@ -14,6 +14,7 @@ from mmcontrast.evaluate.given_command import add_given_commands
 if TYPE_CHECKING:
     from mmcontrast.checkpoint import Weights
     from mmcontrast.evaluate.suite import SuiteResult
+    from mmcontrast.specs import Long
 
 PARTIAL = 3  # exit code when something could not be evaluated
 TRAINING_ROWS = 300  # rows of metrics.jsonl kept in a result, in even steps
@@ -30,6 +31,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--suite", default="quickstart", help="a shipped suite's name, or a YAML file")
     add.add_argument("--weights", choices=["raw", "ema"], default="raw", help="of a run: as trained, or their average")
     add.add_argument("--out", type=Path, help="folder of the results; default: RUN/eval/SUITE, or SUITE-ema")
+    add.add_argument(
+        "--long", choices=["start", "center", "windows"], help="heard of sounds over the window; default: the tower's"
+    )
     add.add_argument("--device", default="cpu", help="torch device of the encoder")
     add.add_argument("--data", type=Path, help="folder from which a suite's relative sources are meant")
     add.add_argument(
@@ -63,8 +67,12 @@ def run_command(
     cache: Path | None = None,
     workers: int = 1,
     weights: Weights = "raw",
+    long: Long | None = None,
 ) -> tuple[Path, int]:
     """Evaluate a checkpoint on a suite; return the folder of the results, and how many rows and sets were missing.
+
+    Args:
+        long: of a model of ours: what is heard of sounds longer than its window; null: as the tower says.
 
     Raises:
         ConfigError: no such suite, or one with problems.
@@ -75,6 +83,7 @@ def run_command(
 
     name, chosen = read_suite(suite)
     opened = open_checkpoint(str(checkpoint), device=device, weights=weights)
+    opened = opened if long is None else opened.hearing(long)
     print(f"evaluating {opened.name} on suite '{name}'", flush=True)
     result = run_suite(
         name,
@@ -150,6 +159,7 @@ def _run(parsed: argparse.Namespace) -> int:
         cache=parsed.cache,
         workers=parsed.workers,
         weights=parsed.weights,
+        long=parsed.long,
     )
     if partial and not parsed.allow_missing:
         print(f"incomplete: {partial:,} sets or rows are missing, see {folder}/results.json", file=sys.stderr)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +17,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmcontrast import checkpoint
-from mmcontrast.data.collate import pad_ids
+from mmcontrast.config import parse, to_tree
+from mmcontrast.data.collate import pad_ids, stacked_sounds
 from mmcontrast.data.loader import encoders
-from mmcontrast.data.transforms.audio import eval_audio
+from mmcontrast.data.transforms.clip import heard
 from mmcontrast.data.transforms.image import eval_image
-from mmcontrast.errors import CheckpointError, NeedsError
+from mmcontrast.errors import CheckpointError, ConfigError, NeedsError
 from mmcontrast.evaluate.identity import identity_of
 from mmcontrast.exported import is_exported, read_exported
 from mmcontrast.geometry.base import Geometry
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.run_folder import read_run_folder
-from mmcontrast.specs import AudioSpec, ImageSpec
+from mmcontrast.specs import AudioSpec, ImageSpec, Long
+from mmcontrast.types import map_values
 
 BATCH_ROWS = 128
 
@@ -39,6 +45,7 @@ class TowerEncoder:
         self.modalities = tuple(sorted(self.specs))
         self._batch_rows = batch_rows
         self._tokenize = encoders(self.specs)
+        self.sounds: Counter[str] = Counter()  # those encoded so far: all, shorter and longer than the window
 
     @cached_property
     def identity(self) -> str:
@@ -54,23 +61,30 @@ class TowerEncoder:
         """
         return self.spec("audio").sample_rate_hz
 
+    @property
+    def read_seconds(self) -> float | None:
+        """How much of a sound :meth:`encode` needs, from its start on; None: all of it.
+
+        Raises:
+            NeedsError: the model has no audio tower.
+        """
+        return self.spec("audio").read_seconds
+
     @torch.inference_mode()
     def encode(self, modality: str, items: Sequence[Any], *, progress: str | None = None) -> Float[Tensor, "N D"]:
         """Embed items of one modality.
 
         Args:
-            items: PIL pictures, mono float32 waveforms at ``sample_rate_hz``, or strings.
+            items: PIL pictures, mono float32 waveforms at ``sample_rate_hz`` of any length, or strings.
             progress: label of a progress bar; none if null.
 
         Returns:
             float32 on the CPU, shape (N, D), on the model's geometry.
         """
-        self.spec(modality)
-        starts: Any = range(0, len(items), self._batch_rows)
-        if progress is not None:
-            from rich.progress import track
-
-            starts = track(starts, description=progress, transient=True)
+        spec = self.spec(modality)
+        if isinstance(spec, AudioSpec):
+            return self._encode_sounds(spec, items, progress=progress)
+        starts: Any = _shown(range(0, len(items), self._batch_rows), progress)
         parts = [
             self.model.encode(modality, self._stack(modality, items[start : start + self._batch_rows])).float().cpu()
             for start in starts
@@ -87,16 +101,67 @@ class TowerEncoder:
             raise NeedsError(f"this model has no {modality} tower; it has: {', '.join(self.modalities)}.")
         return self.specs[modality]
 
+    def hearing(self, long: Long) -> TowerEncoder:
+        """The same towers with another rule for sounds that are longer than the window.
+
+        Raises:
+            NeedsError: the model has no audio tower.
+            ConfigError: the tower has no choice, or there is no such rule.
+        """
+        self.spec("audio")
+        config = self.model.config
+        tower = to_tree(config.towers["audio"])
+        if "length" not in tower:
+            raise ConfigError(f"'{config.towers['audio'].registry_name}' has no field length: its windows are fixed.")
+        tower["length"]["long"] = long
+        towers = {**to_tree(config.towers), "audio": tower}
+        changed = copy.copy(self.model)  # shares every weight
+        changed.config = parse(ModelConfig, {**to_tree(config), "towers": towers}, where="long")
+        return TowerEncoder(changed, device=str(self.device), batch_rows=self._batch_rows)
+
+    def _encode_sounds(self, spec: AudioSpec, items: Sequence[Any], *, progress: str | None) -> Float[Tensor, "N D"]:
+        """A sound's windows go through the tower in full batches, with other sounds' windows; then their mean."""
+        self._note_lengths(spec, items)
+        cells = ((row, cell) for row in _shown(range(len(items)), progress) for cell in heard(items[row], spec))
+        points: list[list[Tensor]] = [[] for _ in items]
+        while batch := list(islice(cells, self._batch_rows)):
+            values = stacked_sounds(spec, [cell for _, cell in batch])
+            z = self.model.encode("audio", map_values(values, lambda tensor: tensor.to(self.device))).float()
+            for (row, _), point in zip(batch, z, strict=True):
+                points[row].append(point)
+        means = [each[0] if len(each) == 1 else self.geometry.mean(torch.stack(each)) for each in points]
+        return torch.stack(means).cpu() if means else torch.zeros(0, self.model.config.dim)
+
+    def _note_lengths(self, spec: AudioSpec, items: Sequence[Any]) -> None:
+        """Count sounds by length; say once what becomes of those that are longer than the window."""
+        longer = sum(len(item) > spec.samples for item in items)
+        if longer and not self.sounds["longer"]:
+            words = "four spectrograms of all of it" if spec.fusion is not None else spec.length.in_words()["longer"]
+            warnings.warn(
+                f"sounds are longer than the audio tower's window of {spec.seconds:g} s: heard is {words} "
+                "(model.towers.audio.length.long).",
+                stacklevel=3,
+            )
+        shorter = sum(len(item) < spec.samples for item in items)
+        self.sounds.update({"all": len(items), "longer": longer, "shorter": shorter})
+
     def _stack(self, modality: str, items: Sequence[Any]) -> Tensor:
         spec = self.spec(modality)
         if isinstance(spec, ImageSpec):
             arrays = [eval_image(item, size=spec.size) for item in items]
-        elif isinstance(spec, AudioSpec):
-            arrays = [eval_audio(item, samples=spec.samples) for item in items]
         else:
             encode: Callable[[str], list[int]] = self._tokenize[modality]
             return torch.stack(pad_ids([encode(item) for item in items])).to(self.device)
         return torch.from_numpy(np.stack(arrays)).to(self.device)
+
+
+def _shown(numbers: range, label: str | None) -> Iterable[int]:
+    """Numbers, with a progress bar if it has a label."""
+    if label is None:
+        return numbers
+    from rich.progress import track
+
+    return track(numbers, description=label, transient=True)
 
 
 def load_encoder(location: Path, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> TowerEncoder:

@@ -20,6 +20,7 @@ from mmcontrast.errors import ConfigError, ExportError, MissingPackage, SkipSamp
 from mmcontrast.evaluate.collection import Collection
 from mmcontrast.evaluate.encoder import TowerEncoder, load_encoder
 from mmcontrast.export.plain_folder import open_source
+from mmcontrast.specs import Long
 
 ABOUT = "embeddings.json"
 MEDIA = ("image", "audio")
@@ -36,6 +37,7 @@ class Job:
     text_field: str | None = None  # of a row; null: caption, captions or text, whichever the first row has
     part_rows: int = 4096
     batch_rows: int = 64
+    long: Long | None = None  # what is heard of sounds longer than the window; null: as the tower says
     device: str = "cpu"
     processes: int = 1
 
@@ -59,7 +61,7 @@ def embed(job: Job) -> Embedded:
         MissingPackage: pyarrow is not installed.
     """
     check_packages()
-    collection, encoder = open_source(job.source), load_encoder(Path(job.model), device=job.device)
+    collection, encoder = open_source(job.source), opened_encoder(job)
     about = described(job, collection, encoder)
     job.out.mkdir(parents=True, exist_ok=True)
     _claim(job.out, about)
@@ -71,6 +73,16 @@ def embed(job: Job) -> Embedded:
     else:
         bad = sum(_write_part(job, about, collection, encoder, number) for number in missing)
     return Embedded(len(collection), count, len(missing), bad)
+
+
+def opened_encoder(job: Job) -> TowerEncoder:
+    """The model of a job, with its rule for long sounds.
+
+    Raises:
+        CheckpointError, RunFolderError, NeedsError, ConfigError: there is none, or it has no such rule.
+    """
+    encoder = load_encoder(Path(job.model), device=job.device)
+    return encoder if job.long is None else encoder.hearing(job.long)
 
 
 def check_packages() -> None:
@@ -164,7 +176,7 @@ def _one_part(job: Job, about: dict[str, Any], number: int) -> int:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.processes))
     key = (job.source, job.model)
     if key not in _OPENED:
-        _OPENED[key] = (open_source(job.source), load_encoder(Path(job.model), device=job.device))
+        _OPENED[key] = (open_source(job.source), opened_encoder(job))
     return _write_part(job, about, *_OPENED[key], number)
 
 
@@ -243,7 +255,7 @@ def _item(about: dict[str, Any], collection: Collection, encoder: TowerEncoder, 
     content = collection.content(position, modality)
     if modality == "image":
         return decode_image(content, key=key)
-    return decode_audio(content, key=key, sample_rate_hz=encoder.sample_rate_hz)
+    return decode_audio(content, key=key, sample_rate_hz=encoder.sample_rate_hz, max_seconds=encoder.read_seconds)
 
 
 def _info(collection: Collection, position: int) -> dict[str, Any]:

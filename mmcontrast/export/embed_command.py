@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text-field", help="field of a row that holds its text; default: caption, captions or text")
     parser.add_argument("--part-rows", type=int, default=4096, help="rows of a part, which is written whole")
     parser.add_argument("--batch-rows", type=int, default=64, help="rows encoded at a time")
+    parser.add_argument(
+        "--long", choices=["start", "center", "windows"], help="heard of sounds over the window; default: the tower's"
+    )
     parser.add_argument("--device", default="cpu", help="torch device of the encoder")
     parser.add_argument("--processes", type=int, default=1, help="parts embedded at a time")
     parser.set_defaults(call=_embed)
@@ -47,6 +50,7 @@ def _embed(parsed: argparse.Namespace) -> int:
             text_field=parsed.text_field,
             part_rows=parsed.part_rows,
             batch_rows=parsed.batch_rows,
+            long=parsed.long,
             device=parsed.device,
             processes=parsed.processes,
         )

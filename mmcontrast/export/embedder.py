@@ -16,7 +16,7 @@ from mmcontrast.checkpoint import Weights
 from mmcontrast.errors import ConfigError, ExportError
 from mmcontrast.evaluate.encoder import TowerEncoder, load_encoder
 from mmcontrast.export.items import as_picture, as_sound, as_text, is_one
-from mmcontrast.specs import AudioSpec, ImageSpec
+from mmcontrast.specs import AudioSpec, ImageSpec, Long
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ComputeDtype = Literal["fp32", "fp16", "bf16"]
@@ -96,7 +96,7 @@ class Embedder:
         if isinstance(spec, ImageSpec):
             convert = as_picture
         elif isinstance(spec, AudioSpec):
-            convert = partial(as_sound, rate_hz=spec.sample_rate_hz, seconds=spec.seconds)
+            convert = partial(as_sound, rate_hz=spec.sample_rate_hz, seconds=spec.read_seconds)
         single = is_one(modality, items)
         source = [items] if single else items
         if not isinstance(source, Iterable):
@@ -121,6 +121,7 @@ def load(
     dtype: ComputeDtype = "fp32",
     batch_rows: int = BATCH_ROWS,
     weights: Weights = "raw",
+    long: Long | None = None,
 ) -> Embedder:
     """Load the towers of an exported folder, a run folder or a checkpoint.  Nothing is downloaded.
 
@@ -129,16 +130,19 @@ def load(
         dtype: of the matrix products; weights are kept in fp32.
         batch_rows: rows that are encoded at a time.
         weights: of a run: as trained, or their moving average (``ema``).
+        long: what is heard of a sound longer than the window: ``start``, ``center`` or ``windows``; null: as the tower
+            says.
 
     Raises:
         CheckpointError, RunFolderError: nothing usable is there, or a file is damaged.
-        ConfigError: no such dtype.
+        ConfigError: no such dtype or rule.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype: '{dtype}' is none of {', '.join(DTYPES)}.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = load_encoder(Path(location), device=device, weights=weights)
+    encoder = encoder if long is None else encoder.hearing(long)
     return Embedder(encoder, dtype=dtype, batch_rows=batch_rows)
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mmcontrast.errors import ExportError
 from mmcontrast.export.part import Part
 from mmcontrast.exported.dtypes import TORCH, Dtype, dequantized_rows, is_matrix, quantized_rows
 from mmcontrast.specs import AudioSpec, ImageSpec
@@ -30,15 +31,29 @@ class PictureToPoint(nn.Module):
 
 
 class SoundToPoint(nn.Module):
-    """Waveforms of any one length, cut or zero-padded to the tower's window."""
+    """Waveforms of any one length, cut or filled to the tower's window as its ``length`` says."""
 
     def __init__(self, inner: nn.Module, spec: AudioSpec) -> None:
         super().__init__()
-        self.inner, self.samples = inner, spec.samples
+        if spec.fusion is not None or spec.length.long == "windows":
+            what = "four spectrograms of a sound" if spec.fusion is not None else "the mean of several windows"
+            raise ExportError(
+                f"the audio tower reads {what}, which no graph holds. Export it as safetensors, or set "
+                "model.towers.audio.length.long to start or center."
+            )
+        self.inner, self.samples, self.length = inner, spec.samples, spec.length
 
     def forward(self, wave: Float[Tensor, "B samples"]) -> Float[Tensor, "B D"]:
         """Embed."""
-        return self.inner(torch.cat([wave, wave.new_zeros(wave.shape[0], self.samples)], dim=1)[:, : self.samples])
+        if self.length.short == "pad" and self.length.long == "start":
+            blank = wave.new_zeros(wave.shape[0], self.samples)
+            return self.inner(torch.cat([wave, blank], dim=1)[:, : self.samples])
+        place = torch.arange(self.samples, device=wave.device)
+        total = torch.arange(wave.shape[1], device=wave.device)[-1] + 1  # a tensor: one graph for every length
+        skipped = (total - self.samples).clamp_min(0) // 2 if self.length.long == "center" else 0
+        kept = {"pad": total, "repeat": total + self.samples, "repeat_pad": self.samples // total * total}
+        real = place < torch.maximum(kept[self.length.short], total)
+        return self.inner(wave[:, (place + skipped) % total] * real)
 
 
 class IdsToPoint(nn.Module):

@@ -65,8 +65,8 @@ def as_picture(item: Any, *, place: str) -> Image.Image:
     raise ExportError(f"{place}: expected a path, a PIL picture or an array, got {type(item).__name__}.")
 
 
-def as_sound(item: Any, *, place: str, rate_hz: int, seconds: float) -> np.ndarray:
-    """A path or samples as a mono float32 waveform at ``rate_hz``; of a file, the first ``seconds``.
+def as_sound(item: Any, *, place: str, rate_hz: int, seconds: float | None) -> np.ndarray:
+    """A path or samples as a mono float32 waveform at ``rate_hz``; of a file, the first ``seconds``, or all of it.
 
     Raises:
         ExportError: none of these; names the place.

@@ -16,6 +16,7 @@ from mmcontrast.errors import ExportError
 from mmcontrast.evaluate.encoder import fitted
 from mmcontrast.exported import is_exported, read_exported
 from mmcontrast.exported.dtypes import Dtype, rounded
+from mmcontrast.front_ends.fusion import blank_mels
 from mmcontrast.merging import merged_model_state
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.run_folder import read_run_folder
@@ -155,11 +156,13 @@ def _of_run(location: Path, weights: checkpoint.Weights) -> Part:
     return Part(model, {"source": source, "seed": run.seed}, home)
 
 
-def example(spec: InputSpec, *, rows: int, seed: int = 0) -> Tensor:
+def example(spec: InputSpec, *, rows: int, seed: int = 0) -> Values:
     """Random inputs as the loader brings them, to trace with."""
     generator = torch.Generator().manual_seed(seed)
     if isinstance(spec, ImageSpec):
         return torch.randint(0, 256, (rows, 3, spec.size, spec.size), generator=generator, dtype=torch.uint8)
     if isinstance(spec, AudioSpec):
+        if spec.fusion is not None:
+            return blank_mels(spec.fusion, rows=rows, samples=spec.samples)
         return 0.1 * torch.randn(rows, spec.samples, generator=generator)
     return torch.randint(1, 40, (rows, min(8, spec.context_length)), generator=generator)

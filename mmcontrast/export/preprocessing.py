@@ -35,8 +35,8 @@ def described(part: Part, modality: str) -> dict[str, Any]:
             "sample_rate_hz": spec.sample_rate_hz,
             "resampler": "soxr HQ",
             "samples": spec.samples,
-            "shorter": "zeros at the end",
-            "longer": "the first samples",
+            **spec.length.in_words(),
+            **({} if spec.fusion is None else {"longer": "four spectrograms", "fusion": to_tree(spec.fusion)}),
             "dtype": "float32 in [-1, 1]",
             "in_the_tower": tower,
         }

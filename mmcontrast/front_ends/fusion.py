@@ -65,6 +65,12 @@ def four_mels(
     return {"mels": torch.stack(parts), "longer": torch.tensor(True)}
 
 
+def blank_mels(fusion: Fusion, *, rows: int, samples: int) -> dict[str, Tensor]:
+    """Rows of zeros, as the column of a tower of ``samples`` has them."""
+    mels = torch.zeros(rows, PARTS + 1, fusion.mel.mels, fusion.mel.frames(samples))
+    return {"mels": mels, "longer": torch.zeros(rows, dtype=torch.bool)}
+
+
 def stretches(total: int, frames: int) -> list[range]:
     """First frames that a stretch out of each third of ``total`` frames may have; a third without any has frame 0."""
     places = range(total - frames + 1)

@@ -15,11 +15,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import normalize
 
+from mmcontrast.front_ends.fusion import blank_mels
 from mmcontrast.model import Model, modality_of
 from mmcontrast.objectives.base import LogitScale, Objective
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
 from mmcontrast.tiles.tiling import TilesConfig
-from mmcontrast.types import Embedded, Embeddings
+from mmcontrast.types import Embedded, Embeddings, Values
 
 FLOAT = 4  # bytes of a float32
 
@@ -33,13 +34,20 @@ class PerRow:
     recomputed: int = 0  # of one block, while backward computes it again
 
 
-def input_rows(spec: InputSpec, rows: int) -> Tensor:
+def input_rows(spec: InputSpec, rows: int) -> Values:
     """Rows of a column as the loader would bring them, as long as it may make them."""
     if isinstance(spec, ImageSpec):
         return torch.zeros(rows, 3, spec.size, spec.size, dtype=torch.uint8)
     if isinstance(spec, AudioSpec):
+        if spec.fusion is not None:
+            return blank_mels(spec.fusion, rows=rows, samples=spec.samples)
         return torch.zeros(rows, spec.samples)
     return torch.ones(rows, spec.context_length, dtype=torch.int64)
+
+
+def _size(values: Values) -> int:
+    """Bytes of a column's values."""
+    return values.nbytes if isinstance(values, Tensor) else sum(each.nbytes for each in values.values())
 
 
 def kept_bytes(forward: Callable[[], Tensor], model: torch.nn.Module) -> int:
@@ -90,7 +98,7 @@ def per_row(model: Model, column: str, spec: InputSpec, *, half: bool) -> PerRow
             return model.encode(modality_of(column), input_rows(spec, rows))
 
     one, two = (kept_bytes(lambda rows=rows: forward(rows), model) for rows in (1, 2))  # type: ignore[misc]
-    return PerRow(inputs=input_rows(spec, 1).nbytes, activations=two - one)
+    return PerRow(inputs=_size(input_rows(spec, 1)), activations=two - one)
 
 
 def optimizer_bytes(model: Model, optimizer: Any) -> int:

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
 from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
 from mmcontrast.front_ends.log_mel import LogMelConfig
-from mmcontrast.specs import AudioSpec
+from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.patch_convolution import PatchConvolution
@@ -53,6 +53,7 @@ class HTSAT(Tower):
 
         modality: ClassVar[str] = "audio"
         seconds: Positive = 10.0  # length of the window
+        length: ClipLength = ClipLength()  # what is heard of shorter and of longer sounds
         mel: AnyFrontEnd = LAION_MEL
         size: Count = 256  # side of the folded picture, a multiple of the mels
         patch: Count = 4  # pixels of a patch's side
@@ -84,7 +85,7 @@ class HTSAT(Tower):
 
         def input_spec(self) -> AudioSpec:
             """Waveforms of ``seconds`` at the front end's rate."""
-            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds)
+            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds, length=self.length)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
 from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
 from mmcontrast.front_ends.log_mel import LogMelConfig
-from mmcontrast.specs import AudioSpec
+from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.small_resnet import Block
@@ -35,6 +35,7 @@ class SmallAudioCNN(Tower):
 
         modality: ClassVar[str] = "audio"
         seconds: Positive = 2.0  # length of the window
+        length: ClipLength = ClipLength()  # what is heard of shorter and of longer sounds
         mel: AnyFrontEnd = LogMelConfig()
         widths: tuple[Count, ...] = (16, 64, 128, 128)  # channels of each stage
         groups: Count = 8  # channel groups of each norm
@@ -51,7 +52,7 @@ class SmallAudioCNN(Tower):
 
         def input_spec(self) -> AudioSpec:
             """Waveforms of ``seconds`` at the front end's rate."""
-            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds)
+            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds, length=self.length)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

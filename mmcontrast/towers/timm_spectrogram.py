@@ -13,10 +13,11 @@ from torch.nn.functional import interpolate
 from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
 from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
 from mmcontrast.front_ends.log_mel import LogMelConfig
-from mmcontrast.specs import AudioSpec
+from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
+from mmcontrast.towers.patchout import Share, install_patchout
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.towers.timm_image import adopt_timm, checkpoint_timm, create_timm, timm_layout
 from mmcontrast.types import Features
@@ -33,22 +34,25 @@ class TimmSpectrogram(Tower):
         modality: ClassVar[str] = "audio"
         name: str  # timm's name
         seconds: Positive = 10.0  # length of the window
+        length: ClipLength = ClipLength()  # what is heard of shorter and of longer sounds
         mel: AnyFrontEnd = LogMelConfig(sample_rate_hz=48_000, window_samples=1024, hop_samples=480, high_hz=14_000)
         size: Count = 224  # pixels that the spectrogram is resized to, both ways
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth
+        patchout: tuple[Share, Share] = (0.0, 0.0)  # shares of a ViT's mel rows and time columns left out in training
         batch_norm: BatchNormPolicy = "group"  # models with batch norm: group norm instead, or frozen statistics
         mask_mels: NonNegativeCount = 0  # widest band of mels masked in training
         mask_frames: NonNegativeCount = 0  # longest run of frames masked in training
 
         def input_spec(self) -> AudioSpec:
             """Waveforms of ``seconds`` at the front end's rate."""
-            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds)
+            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds, length=self.length)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.mel = FRONT_ENDS.build(config.mel)
         self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path, in_chans=1)
         replace_batch_norm(self.inner, config.batch_norm)
+        install_patchout(self.inner, mels=config.patchout[0], time=config.patchout[1], name=config.name)
         with torch.no_grad():
             self.width = self.inner.eval()(torch.zeros(1, 1, config.size, config.size)).shape[1]
             self.inner.train()

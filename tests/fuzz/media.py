@@ -205,7 +205,7 @@ def _view_audio(content: bytes, limits: Limits) -> None:
     wave = random_window(content, AudioTransform(), SOUND, rng=rng, limits=limits)
     if wave is None:
         wave = decode_audio(content, key="fuzz", sample_rate_hz=SOUND.sample_rate_hz, limits=limits)
-    view = train_audio(wave, AudioTransform(), samples=SOUND.samples, rng=rng)
+    view = train_audio(wave, AudioTransform(), SOUND, rng=rng)
     assert view.shape == (SOUND.samples,) and view.dtype == np.float32 and np.isfinite(view).all()
 
 

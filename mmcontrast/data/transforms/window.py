@@ -31,13 +31,13 @@ def random_window(
 
     Bit for bit at the tower's rate; at another rate up to what the resampling filter hears from further than
     ``MARGIN_SAMPLES`` away.  None where the whole sound is needed: it is not longer than the window, compressed with
-    loss, damaged, over a limit, or changed (shift, speed) before it is cropped.
+    loss, damaged, over a limit, changed (shift, speed) before it is cropped, or heard whole (fusion).
     """
     import soundfile
 
     limits = limits or Limits()
     # Integer samples reach full scale at most: only a limit below it needs all of them.
-    if config.shift or config.speed or limits.audio_amplitude < 1:
+    if config.shift or config.speed or spec.fusion is not None or limits.audio_amplitude < 1:
         return None
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as sound:
@@ -47,7 +47,10 @@ def random_window(
             plan = _Window(total=total, from_hz=sound.samplerate, to_hz=spec.sample_rate_hz)
             if not integers or plan.samples <= spec.samples:
                 return None
-            start = int(rng.integers(0, plan.samples - spec.samples + 1)) if config.crop == "random" else 0
+            spare = plan.samples - spec.samples
+            start = {"start": 0, "center": spare // 2}.get(config.crop, -1)
+            if start < 0:
+                start = int(rng.integers(0, spare + 1))
             first, last = plan.frames(start, start + spec.samples)
             sound.seek(first)
             wave = mono(sound.read(last - first, dtype="float32", always_2d=True))
