@@ -134,6 +134,14 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.export.embed_command import add_arguments as add_embed_arguments
 
     add_embed_arguments(embedding)
+    indexing = commands.add_parser("index", help="index embedded sets for search")
+    from mmcontrast.search.index_command import add_arguments as add_index_arguments
+
+    add_index_arguments(indexing)
+    searching = commands.add_parser("search", help="find rows by texts, pictures, sounds and other rows")
+    from mmcontrast.search.search_command import add_arguments as add_search_arguments
+
+    add_search_arguments(searching)
     data = commands.add_parser("data", help="index shards, show what a set holds, verify every byte")
     from mmcontrast.data.command import add_commands as add_data_commands
 

@@ -41,6 +41,10 @@ class ExportError(MMContrastError):
     """A tower that a format cannot hold, a target that refuses a file, or one that computes something else."""
 
 
+class SearchError(MMContrastError):
+    """An index that is damaged, of another model or width, or asked for what it does not hold."""
+
+
 class MissingData(MMContrastError):
     """Files of an evaluation that are not there, or hold no rows."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -19,6 +21,17 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "pictures": make_set(folder / "pictures", columns=("image", "text"), rows=32),
         "sounds": make_set(folder / "sounds", columns=("audio", "text"), rows=20),
     }
+
+
+@pytest.fixture(scope="session")
+def trained(sets: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with one checkpoint: three tiny towers of the quickstart's kinds."""
+    from mmcontrast.train import train
+    from tests.small_run import run_of
+
+    out = tmp_path_factory.mktemp("runs") / "small"
+    train(run_of(sets, out, steps=2, ema={"decay": 0.5}))
+    return out
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -43,6 +43,27 @@ def identity_of(model: Model, *, device: torch.device, batch_rows: int) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def towers_sha256(model: Model) -> dict[str, str]:
+    """Digest of each modality's way into the shared space: weights, what its tower reads, tokenizer files.
+
+    Unlike :func:`identity_of` it holds on every device and under every version, so that points made in one place
+    are searched from another; and a tower exported alone has the digest that it had among the others.
+    """
+    state, tokenizers = model.state_dict(), _tokenizer_files(model)
+    found = {}
+    for modality, spec in model.config.specs().items():
+        kept = (f"towers.{modality}.", f"heads.{modality}.", "geometry.")
+        read = [spec.context_length, spec.tokenizer.registry_name] if isinstance(spec, TextSpec) else repr(spec)
+        parts = [
+            weights_sha256({name: value for name, value in state.items() if name.startswith(kept)}),
+            model.config.geometry.registry_name,
+            read,
+            tokenizers.get(modality),
+        ]
+        found[modality] = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return found
+
+
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
     """Digest of tensors with their names, types and shapes, in the order of the names."""
     digest = hashlib.sha256()

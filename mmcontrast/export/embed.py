@@ -15,15 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmcontrast.config import to_tree
 from mmcontrast.data.decode import decode_audio, decode_image
-from mmcontrast.errors import ConfigError, ExportError, MissingPackage, SkipSample
+from mmcontrast.errors import ConfigError, MissingPackage, SkipSample
 from mmcontrast.evaluate.collection import Collection
 from mmcontrast.evaluate.encoder import TowerEncoder, load_encoder
+from mmcontrast.evaluate.identity import towers_sha256
+from mmcontrast.export.embedded import ABOUT, part_file
 from mmcontrast.export.plain_folder import open_source
 from mmcontrast.specs import Long
 
-ABOUT = "embeddings.json"
 MEDIA = ("image", "audio")
+PLACES = ("model", "location")  # may have moved since
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +118,12 @@ def described(job: Job, collection: Collection, encoder: TowerEncoder) -> dict[s
         )
     return {
         "source": collection.facts(),
+        "location": job.source,
         "model": job.model,
         "model_identity": encoder.identity,
-        "geometry": encoder.model.config.geometry.registry_name,
+        "towers": towers_sha256(encoder.model),
+        "geometry": to_tree(encoder.model.config.geometry),
+        "geometry_state": {name: value.tolist() for name, value in encoder.geometry.state_dict().items()},
         "modalities": sorted(chosen),
         "text_field": field if "text" in chosen else None,
         "dim": encoder.model.config.dim,
@@ -125,44 +131,11 @@ def described(job: Job, collection: Collection, encoder: TowerEncoder) -> dict[s
     }
 
 
-def part_file(folder: Path, number: int, kind: str) -> Path:
-    """Place of one part's vectors or rows."""
-    return folder / f"part-{number:05d}.{kind}"
-
-
-def read_embeddings(folder: Path) -> dict[str, Any]:
-    """Read all parts: ``keys`` and, by modality, ``(vectors (N, D), present (N,))``.
-
-    Raises:
-        ExportError: the folder holds none, or a part is missing or damaged.
-    """
-    import pyarrow.parquet
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = folder / ABOUT
-    if not path.is_file():
-        raise ExportError(f"'{folder}' holds no embeddings: it has no {ABOUT}.")
-    about = json.loads(path.read_text(encoding="utf-8"))
-    keys: list[str] = []
-    parts: list[dict[str, Tensor]] = []
-    for number in range(-(-about["source"]["rows"] // about["part_rows"])):
-        try:
-            keys += pyarrow.parquet.read_table(part_file(folder, number, "parquet"))["key"].to_pylist()
-            parts.append(load_file(part_file(folder, number, "safetensors")))
-        except (OSError, SafetensorError, ValueError) as error:
-            raise ExportError(f"part {number} of '{folder}' is missing or damaged: {error}. Embed again.") from error
-    found: dict[str, Any] = {"keys": keys, "about": about}
-    for name in about["modalities"]:
-        found[name] = tuple(torch.cat([part[key] for part in parts]) for key in (name, f"{name}.present"))
-    return found
-
-
 def _claim(folder: Path, about: dict[str, Any]) -> None:
     path = folder / ABOUT
     if path.is_file():
         there = json.loads(path.read_text(encoding="utf-8"))
-        different = sorted(name for name in about if name != "model" and there.get(name) != about[name])
+        different = sorted(name for name in about if name not in PLACES and there.get(name) != about[name])
         if different:
             raise ConfigError(
                 f"'{folder}' holds embeddings of something else; different: {', '.join(different)}. Use another --out."

@@ -41,6 +41,14 @@ class Geometry(nn.Module):
         """Similarity of every point of ``a`` with every point of ``b``; larger is closer."""
         raise NotImplementedError
 
+    def inner_queries(self, points: Float[Tensor, "A D"]) -> Float[Tensor, "A L"]:
+        """Vectors whose dot products with :meth:`inner_keys` order the keys of each query as the similarity does."""
+        raise NotImplementedError
+
+    def inner_keys(self, points: Float[Tensor, "B D"]) -> Float[Tensor, "B L"]:
+        """What is searched by dot products in the place of the points; see :meth:`inner_queries`."""
+        raise NotImplementedError
+
     def mean(self, points: Float[Tensor, "K D"]) -> Float[Tensor, " D"]:
         """The point that stands for several, as prompt ensembling needs it."""
         raise NotImplementedError

@@ -50,6 +50,18 @@ class Gaussian(Geometry):
         divergence = (quadratic + of_b[None, :] - of_a.sum(dim=-1)[:, None]) / 2
         return -divergence / mean_a.shape[-1]
 
+    def inner_queries(self, points: Float[Tensor, "A D"]) -> Float[Tensor, "A D+1"]:
+        """What the divergence takes from the query in its terms with the key."""
+        mean, variance = self._parts(points)
+        both = torch.cat([2 * mean, -(variance + mean.square()), -torch.ones_like(mean[:, :1])], dim=-1)
+        return both / (2 * mean.shape[-1])
+
+    def inner_keys(self, points: Float[Tensor, "B D"]) -> Float[Tensor, "B D+1"]:
+        """What the divergence takes from the key; terms of the query alone are left out."""
+        mean, variance = self._parts(points)
+        alone = (mean.square() / variance + variance.log()).sum(dim=-1, keepdim=True)
+        return torch.cat([mean / variance, 1 / variance, alone], dim=-1)
+
     def mean(self, points: Float[Tensor, "K D"]) -> Float[Tensor, " D"]:
         """The normal with the mixture's mean and variances."""
         mean, variance = self._parts(points)

@@ -69,6 +69,16 @@ class Lorentz(Geometry):
         a, b, c = a.float(), b.float(), self.curvature().to(a.device)
         return -lorentz.distances(a @ b.T - lorentz.times(a, c)[:, None] * lorentz.times(b, c)[None, :], c)
 
+    def inner_queries(self, points: Float[Tensor, "A D"]) -> Float[Tensor, "A D+1"]:
+        """Space beside minus time: a distance falls as the Lorentzian inner product rises."""
+        space = points.float()
+        return torch.cat([space, -lorentz.times(space, self.curvature().to(space.device))[:, None]], dim=-1)
+
+    def inner_keys(self, points: Float[Tensor, "B D"]) -> Float[Tensor, "B D+1"]:
+        """Space beside time."""
+        space = points.float()
+        return torch.cat([space, lorentz.times(space, self.curvature().to(space.device))[:, None]], dim=-1)
+
     def mean(self, points: Float[Tensor, "K D"]) -> Float[Tensor, " D"]:
         """The point of the mean tangent vector, as MERU averages prompts."""
         c = self.curvature().to(points.device)

@@ -34,6 +34,14 @@ class Sphere(Geometry):
         """Cosine similarity, in [-1, 1]."""
         return a.float() @ b.float().T
 
+    def inner_queries(self, points: Float[Tensor, "A D"]) -> Float[Tensor, "A D"]:
+        """The points themselves."""
+        return points.float()
+
+    def inner_keys(self, points: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """The points themselves."""
+        return points.float()
+
     def mean(self, points: Float[Tensor, "K D"]) -> Float[Tensor, " D"]:
         """Mean of unit vectors, scaled back to length 1."""
         return normalize(points.float().mean(dim=0), dim=-1)

@@ -13,7 +13,7 @@ from PIL import Image
 
 import mmcontrast
 from mmcontrast.cli import main
-from mmcontrast.export.embed import read_embeddings
+from mmcontrast.export.embedded import read_embeddings
 
 
 @pytest.fixture

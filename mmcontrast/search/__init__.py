@@ -1,0 +1,1 @@
+"""Indexes over embedded sets, and the questions that are asked of them."""
