@@ -142,6 +142,10 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.search.search_command import add_arguments as add_search_arguments
 
     add_search_arguments(searching)
+    exploring = commands.add_parser("explore", help="serve a page to search an index, look and listen")
+    from mmcontrast.search.explore.command import add_arguments as add_explore_arguments
+
+    add_explore_arguments(exploring)
     data = commands.add_parser("data", help="index shards, show what a set holds, verify every byte")
     from mmcontrast.data.command import add_commands as add_data_commands
 

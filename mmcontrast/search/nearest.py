@@ -5,6 +5,7 @@ Letters: N vectors, L coordinates, Q queries, K answers.
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -32,8 +33,7 @@ class Nearest:
     @classmethod
     def empty(cls, *, kind: Kind, dtype: Dtype, length: int, count: int) -> Nearest:
         """An index for ``count`` vectors of ``length`` coordinates; it is trained before vectors are added."""
-        import faiss
-
+        faiss = _faiss()
         product = faiss.METRIC_INNER_PRODUCT
         quantizer = {"fp16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQuantizer.QT_8bit}.get(dtype)
         if kind == "exact":
@@ -85,8 +85,7 @@ class Nearest:
 
     def find(self, queries: Float32[np.ndarray, "Q L"], *, count: int, width: int) -> Int64[np.ndarray, "Q K"]:
         """Places of the ``count`` largest dot products of each query, best first; -1 where it found fewer."""
-        import faiss
-
+        faiss = _faiss()
         parameters = None
         if self.kind == "hnsw":
             parameters = faiss.SearchParametersHNSW(efSearch=max(width, count))
@@ -98,16 +97,19 @@ class Nearest:
 
     def write(self, path: Path) -> None:
         """Write to a file."""
-        import faiss
-
+        faiss = _faiss()
         faiss.write_index(self._index, str(path))
 
     @classmethod
     def read(cls, path: Path, kind: Kind) -> Nearest:
         """Read a file that :meth:`write` has written."""
-        import faiss
-
+        faiss = _faiss()
         return cls(faiss.read_index(str(path)), kind)
+
+
+def _faiss() -> Any:
+    """The package, without its type stubs: they name fewer index classes and parameters than it has."""
+    return importlib.import_module("faiss")
 
 
 def num_lists(count: int) -> int:

@@ -35,6 +35,18 @@ class Query:
     hybrid: bool = False  # whether the texts are also looked for as words
 
 
+def named_row(name: str) -> tuple[str, str]:
+    """Split ``image:KEY``.
+
+    Raises:
+        SearchError: it names no modality.
+    """
+    modality, colon, key = name.partition(":")
+    if not colon:
+        raise SearchError(f"the row '{name}' comes without its modality; expected for example image:{name}.")
+    return modality, key
+
+
 class Asker:
     """Turns questions into points with the model that the index was made with, which is loaded when needed."""
 
@@ -74,7 +86,8 @@ class Asker:
         for modality in MEDIA:
             items: Sequence[Any] = getattr(query, modality)
             if items:
-                parts.setdefault(modality, []).extend(self.embedder(modality).encode(**{modality: list(items)}))
+                given: dict[str, Any] = {modality: list(items)}
+                parts.setdefault(modality, []).extend(self.embedder(modality).encode(**given))
         for modality, key in query.rows:
             parts.setdefault(modality, []).append(self._of_row(modality, key))
         references = [self.index.geometry.mean(torch.stack(points)) for points in parts.values()]

@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmcontrast.errors import ConfigError
-
 if TYPE_CHECKING:
     from mmcontrast.search.searcher import Answers
 
@@ -51,21 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(parsed: argparse.Namespace) -> int:
-    from mmcontrast.search.query import Query
+    from mmcontrast.search.query import Query, named_row
     from mmcontrast.search.searcher import Searcher
 
     given = vars(parsed)
-    rows = []
-    for name in parsed.row:
-        modality, colon, key = name.partition(":")
-        if not colon:
-            raise ConfigError(f"--row: '{name}' names no modality; expected for example image:{name}.")
-        rows.append((modality, key))
     query = Query(
         text=tuple(parsed.text),
         image=tuple(parsed.image),
         audio=tuple(parsed.audio),
-        rows=tuple(rows),
+        rows=tuple(named_row(each) for each in parsed.row),
         text_weight=parsed.text_weight,
         also=tuple(given["and"]),
         without=tuple(given["not"]),

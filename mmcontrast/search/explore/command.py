@@ -1,0 +1,40 @@
+"""``mmcontrast explore``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """examples:
+  mmcontrast explore index/photos
+  mmcontrast explore index/all --source shards/ --source package:quickstart/trimodal-test --port 7861
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.description = "Serve a page on this machine to search an index, look, listen, and see its map."
+    parser.add_argument("index", type=Path, help="folder that mmcontrast index has written")
+    parser.add_argument("--model", help="where the model of the index is now; default: where it was")
+    parser.add_argument("--device", default="cpu", help="torch device of the model")
+    parser.add_argument(
+        "--source", action="append", default=[], help="where an indexed set is now; one for each, in order"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port of the page")
+    parser.set_defaults(call=_explore)
+
+
+def _explore(parsed: argparse.Namespace) -> int:
+    from mmcontrast.search.explore.explorer import Explorer
+    from mmcontrast.search.explore.media import Media
+    from mmcontrast.search.explore.page import build_page, serve
+    from mmcontrast.search.packages import EXPLORE, check_packages
+    from mmcontrast.search.searcher import Searcher
+
+    check_packages(EXPLORE, extra="explore")
+    searcher = Searcher.open(parsed.index, model=parsed.model, device=parsed.device)
+    media = Media(searcher.index, sources=parsed.source)
+    serve(build_page(Explorer(searcher, media)), port=parsed.port)
+    return 0
