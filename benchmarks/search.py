@@ -2,8 +2,8 @@
 
 The points are made up to lie as embeddings do: clusters within clusters of unequal sizes, variance that falls from
 direction to direction, and a common offset.  Queries are those of another modality: noisy copies of some points,
-moved by a constant gap.  Times are of processor time with one thread, one query at a time, from the query's point to ten rows
-scored by the stored points; the peer is faiss's exact index of the same type over the same points.
+moved by a constant gap.  Times are of processor time with one thread, one query at a time, from the query's point to
+ten rows scored by the stored points; the peer is faiss's exact index of the same type over the same points.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ CSS = """
 .card .key { font-family: monospace; font-size: 11px; overflow-wrap: anywhere; opacity: 0.7; }
 .summary { margin: 0 0 10px; }
 .note { border-left: 4px solid #c2410c; padding: 8px 12px; }
-.map svg { width: 100%; height: auto; background: #fff; } .map .tick { font-size: 12px; fill: #1c2430; }
-.gaps { border-collapse: collapse; } .gaps td, .gaps th { padding: 4px 14px 4px 0; text-align: left; }
+.map svg { width: 100%; max-width: 900px; height: auto; background: #fff; }
+.map .tick { font-size: 12px; fill: #1c2430; }
+.gaps td, .gaps th { padding: 4px 14px !important; text-align: left; }
 """
 
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", action="append", default=[], help="where an indexed set is now; one for each, in order"
     )
-    parser.add_argument("--port", type=int, default=7860, help="port of the page")
+    parser.add_argument("--port", type=int, help="port of the page; default: the first free one from 7860 on")
     parser.set_defaults(call=_explore)
 
 
@@ -36,5 +36,7 @@ def _explore(parsed: argparse.Namespace) -> int:
     check_packages(EXPLORE, extra="explore")
     searcher = Searcher.open(parsed.index, model=parsed.model, device=parsed.device)
     media = Media(searcher.index, sources=parsed.source)
-    serve(build_page(Explorer(searcher, media)), port=parsed.port)
+    page = build_page(Explorer(searcher, media))
+    print(f"{serve(page, port=parsed.port)}  (ctrl-C ends it)", flush=True)
+    page.block_thread()
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmcontrast.errors import SearchError
 from mmcontrast.search.explore.cards import CSS, note
 from mmcontrast.search.explore.embedding_map import methods
 from mmcontrast.search.explore.explorer import Explorer
@@ -60,23 +61,30 @@ def build_page(explorer: Explorer) -> Any:
     return page
 
 
-def serve(page: Any, *, port: int, wait: bool = True) -> str:
-    """Serve on this machine alone; return the address, after the server has ended if ``wait``.
+def serve(page: Any, *, port: int | None) -> str:
+    """Serve on this machine alone, in a thread; return the address.  Nothing is fetched from anywhere, no font either.
 
-    Fonts are the reader's own: nothing is fetched from anywhere.
+    Args:
+        port: the first free one from 7860 on if None.
+
+    Raises:
+        SearchError: the port is taken.
     """
     import gradio
 
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-    address: str = page.launch(
-        server_name="127.0.0.1",
-        server_port=port,
-        share=False,
-        quiet=not wait,
-        ssr_mode=False,
-        footer_links=[],
-        theme=theme,
-        css=CSS,
-        prevent_thread_lock=not wait,
-    )[1]
+    try:
+        address: str = page.launch(
+            server_name="127.0.0.1",
+            server_port=port,
+            share=False,
+            quiet=True,
+            ssr_mode=False,
+            footer_links=[],
+            theme=theme,
+            css=CSS,
+            prevent_thread_lock=True,
+        )[1]
+    except OSError as error:
+        raise SearchError(f"the page cannot be served: {error}") from error
     return address
