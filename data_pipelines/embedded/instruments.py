@@ -32,8 +32,8 @@ from data_pipelines.embedded.sound_files import RATE, encode_opus, loudness
 from data_pipelines.pack import Sample, write_shards
 from mmcontrast.data.manifest import ColumnSpec, Manifest
 from mmcontrast.data.source import generator
-from mmcontrast.data.transforms.splice import with_article as an
 from mmcontrast.errors import MMContrastError
+from mmcontrast.language.words import with_article as an
 
 SECONDS = 2.0
 SILENCE = 0.003  # root mean square below which a clip is dropped

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from mmcontrast.allocator import take_pages
+from mmcontrast.data.decoded import Drawn
 from mmcontrast.data.labels import Label, stacked_labels
-from mmcontrast.data.source import Drawn
 from mmcontrast.front_ends.fusion import blank_mels
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
 from mmcontrast.types import Batch, Column, Values

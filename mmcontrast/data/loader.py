@@ -21,11 +21,12 @@ from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, co
 from mmcontrast.data.accounting import Account, accounts
 from mmcontrast.data.collate import Encode, collate
 from mmcontrast.data.columns import joined_labels
+from mmcontrast.data.decoded import Drawn
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.mixture import Draw, Mixture, Share, Stage
 from mmcontrast.data.quarantine import BadRow, QuarantineConfig
 from mmcontrast.data.shards import ShardSet
-from mmcontrast.data.source import Drawn, Source, SourceConfig, line_order, open_rows
+from mmcontrast.data.source import Source, SourceConfig, line_order, open_rows
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.streaming import StreamedShards
 from mmcontrast.errors import BadSamples, MMContrastError, SkipSample, did_you_mean

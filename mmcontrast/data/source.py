@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import cached_property, lru_cache, partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from mmcontrast.config import OneOf, Positive, config
 from mmcontrast.data.decode import decode_audio, decode_image
+from mmcontrast.data.decoded import Decoded, Drawn
 from mmcontrast.data.derivations import DERIVATIONS
 from mmcontrast.data.derivations.base import Original
+from mmcontrast.data.joining import mixed_row, scene_row, spliced_row
 from mmcontrast.data.labels import Label, read_label
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.manifest import ColumnSpec
@@ -28,14 +30,14 @@ from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.streaming import StreamConfig, StreamedShards, StreamOrder
 from mmcontrast.data.transforms.audio import AudioTransform, check_audio, train_audio
-from mmcontrast.data.transforms.captions import Captions
 from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.jpeg import is_jpeg, train_jpeg
-from mmcontrast.data.transforms.mix import Mix, mixed_wave
-from mmcontrast.data.transforms.splice import Splice, joined_wave, read_excluded
+from mmcontrast.data.transforms.mix import Mix
+from mmcontrast.data.transforms.scene import SceneConfig
+from mmcontrast.data.transforms.splice import Splice, read_excluded
 from mmcontrast.data.transforms.text import TextTransform, train_text
 from mmcontrast.data.transforms.window import random_window
-from mmcontrast.errors import ConfigError, ShardError, SkipSample
+from mmcontrast.errors import ConfigError, MissingPackage, ShardError, SkipSample
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 
 
@@ -49,8 +51,9 @@ class SourceConfig:
     when_dry: WhenDry = "repeat"  # then go on with more passes, drop out of the mixture, or stop the run
     where: dict[str, str] = {}  # keep only rows whose JSON field has this value
     group: str | None = None  # JSON field: rows of equal value are never each other's negatives
-    splice: Splice | None = None  # two clips after each other, with their captions joined
+    splice: Splice | None = None  # clips after each other or at once, with their captions joined
     mix: Mix | None = None  # two clips at once, with their captions joined
+    scene: SceneConfig | None = None  # two pictures in one, with a caption of their places or sizes
     shuffle_captions: bool = False  # control: every row gets another row's captions, always the same ones
     image: ImageTransform = ImageTransform()
     audio: AudioTransform = AudioTransform()
@@ -64,34 +67,20 @@ class SourceConfig:
             raise ValueError("epochs has no effect with when_dry: repeat. Set when_dry to drop or stop.")
         if self.stream is not None:
             without = SourceConfig(manifest=self.manifest)
-            fields = ("where", "splice", "mix", "shuffle_captions", "when_dry")
+            fields = ("where", "splice", "mix", "scene", "shuffle_captions", "when_dry")
             asked = [name for name in fields if getattr(self, name) != getattr(without, name)]
             asked += ["weight: rows"] if self.weight == "rows" else []
             if asked:
                 raise ValueError(f"stream: {', '.join(asked)} need an index: 'mmcontrast data index'.")
+        if self.splice is not None and self.scene is not None:
+            raise ValueError("splice joins sounds and scene pictures, each with a caption: a source has one of them.")
+        types = {column: made.registry_name for column, made in self.derive.items()}
+        if "other_order" in types.values() and self.splice is None and self.scene is None:
+            raise ValueError("derive: other_order is of rows that splice or scene joins. Set one of them.")
+        if "neighbour" in types.values() and self.stream is not None:
+            raise ValueError("derive: neighbour looks rows up by key, which needs an index: 'mmcontrast data index'.")
         if "group" in self.labels:
             raise ValueError("labels: the label 'group' is read from the field that 'group' names. Set group.")
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """One row before its random changes: pictures, waveforms (or bytes of either), captions and labels."""
-
-    key: str
-    cells: dict[str, Any]
-    group: int
-    labels: dict[str, Any]
-    parts: tuple[str, str] | None  # what the row is called as the first and as the second part of a spliced caption
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One decoded and transformed row; columns the row lacks are not in ``values``."""
-
-    key: str
-    values: dict[str, Any]  # image: uint8 (3, S, S); audio: float32 (samples,), or a dict (fusion); text: str
-    group: int  # -1: no group
-    labels: dict[str, Any] = field(default_factory=dict)  # those that the row's source has
 
 
 class Source:
@@ -151,15 +140,15 @@ class Source:
 
     def _draw(self, epoch: int, row: int, *, cache: bool) -> Drawn:
         decoded = self._decoded(row, cache=cache)
-        if self.config.splice is not None:
+        joining = self.config.splice or self.config.scene
+        if joining is not None:
             rng = generator("splice", self.seed, self.name, epoch, row)
-            if rng.random() < self.config.splice.probability:
-                decoded = self._spliced(decoded, self.rows[int(rng.integers(0, len(self)))], cache=cache)
+            if rng.random() < joining.probability:
+                decoded = self._joined(decoded, rng, cache=cache)
         if self.config.mix is not None:
             rng = generator("mix", self.seed, self.name, epoch, row)
             if rng.random() < self.config.mix.probability:
-                other = self._decoded(self.rows[int(rng.integers(0, len(self)))], cache=cache)
-                decoded = self._mixed(decoded, other, rng)
+                decoded = mixed_row(decoded, self._another(rng, cache=cache), self.config.mix, self.specs, rng)
         key, cells, group = decoded.key, decoded.cells, decoded.group
         values: dict[str, Any] = {}
         for column, spec in self.specs.items():
@@ -170,10 +159,18 @@ class Source:
         for column, (made, spec) in self.derived.items():
             of = made.config.of
             if of in values:
-                view = partial(self._view, cells[of], spec, key=key)
-                captions = cells[of] if isinstance(spec, TextSpec) else None
                 make_rng = partial(generator, "row", self.seed, self.name, epoch, row, column)
-                value = made.derive(Original(values[of], view, captions), make_rng)
+                original = Original(
+                    value=values[of],
+                    view=partial(self._view, cells[of], spec, key=key),
+                    captions=cells[of] if isinstance(spec, TextSpec) else None,
+                    other_view=partial(self._view, decoded.other[of], spec, key=key) if of in decoded.other else None,
+                    fields=decoded.fields,
+                    key=key,
+                    elsewhere=partial(self._elsewhere, of, spec, cache=cache),
+                    row_rng=partial(generator, "row", self.seed, self.name, epoch, row),
+                )
+                value = made.derive(original, make_rng)
                 if value is not None:
                     values[column] = value
         return Drawn(key, values, group, decoded.labels)
@@ -222,7 +219,8 @@ class Source:
                     cells[column] = self._decode_cell(self.shards[other], cell_spec, spec)
                 continue
             content = raw.members.get(cell_spec.extension, b"")
-            jpeg = isinstance(spec, ImageSpec) and self.config.image.decode != "exact" and is_jpeg(content)
+            exact = self.config.image.decode == "exact" or self.config.scene is not None
+            jpeg = isinstance(spec, ImageSpec) and not exact and is_jpeg(content)
             # What is decoded in part waits for its crop.
             waits = jpeg or (isinstance(spec, AudioSpec) and not whole_sounds and content)
             cells[column] = content if waits else self._decode_cell(raw, cell_spec, spec)
@@ -234,9 +232,16 @@ class Source:
                     f"{raw.key}: no field '{self.config.group}', which '{self.name}' groups by", cause="json_field"
                 )
             group = stable_hash("group", info[self.config.group])
-        splice, asked = self.config.splice, self.config.labels
-        labels = {name: read_label(raw.info(), label, key=raw.key) for name, label in asked.items()}
-        return Decoded(raw.key, cells, group, labels, None if splice is None else splice.parts(raw.info()))
+        labels = {name: read_label(raw.info(), label, key=raw.key) for name, label in self.config.labels.items()}
+        asked = [name for made, _ in self.derived.values() for name in made.reads()]
+        fields = {name: raw.info().get(name) for name in asked}
+        return Decoded(raw.key, cells, group, labels, self._parts(raw), fields=fields)
+
+    def _parts(self, raw: RawRow) -> tuple[str, str] | None:
+        if self.config.splice is not None:
+            return self.config.splice.parts(raw.info())
+        name = None if self.config.scene is None else self.config.scene.name(raw.info())
+        return None if name is None else (name, name)
 
     def _decode_cell(self, raw: RawRow, column: ColumnSpec, spec: InputSpec) -> Any:
         if isinstance(spec, TextSpec):
@@ -248,38 +253,34 @@ class Source:
             return decode_image(content, key=raw.key, limits=self.limits)
         return decode_audio(content, key=raw.key, sample_rate_hz=spec.sample_rate_hz, limits=self.limits)
 
-    def _spliced(self, first: Decoded, row: int, *, cache: bool) -> Decoded:
-        """Put another row's clip after ``first``; ``first`` alone where the two may not or cannot be joined."""
-        second, splice, spec = self._decoded(row, cache=cache), self.config.splice, self.specs.get("audio")
-        assert splice is not None
-        if not isinstance(spec, AudioSpec) or first.parts is None or second.parts is None:
-            return first
-        names = (first.parts[0], second.parts[1])
-        if names[0] == names[1] or frozenset(names) in self._excluded:
-            return first
-        caption = splice.caption(*names)
-        wave = joined_wave(
-            first.cells["audio"],
-            second.cells["audio"],
-            samples=spec.samples,
-            second_half=splice.second_field is not None,
-        )
-        cells = {**first.cells, "audio": wave, "text": Captions([caption])}
-        return Decoded(first.key, cells, stable_hash("group", caption), first.labels, None)
+    def _elsewhere(
+        self, column: str, spec: InputSpec, key: str, make_rng: Callable[[], np.random.Generator], *, cache: bool
+    ) -> Any | None:
+        """A view of a column in the row of another key; None where there is no such row or cell."""
+        row = self._rows_by_key.get(key)
+        if row is None:
+            return None
+        found = self._decoded(row, cache=cache)
+        return self._view(found.cells[column], spec, make_rng, key=found.key) if column in found.cells else None
 
-    def _mixed(self, first: Decoded, second: Decoded, rng: np.random.Generator) -> Decoded:
-        """Put another row's clip under ``first``; ``first`` alone where the two may not or cannot be mixed."""
-        mix, spec = self.config.mix, self.specs.get("audio")
-        assert mix is not None
-        if not isinstance(spec, AudioSpec) or any(set(each.cells) != {"audio", "text"} for each in (first, second)):
-            return first
-        captions = first.cells["text"], second.cells["text"]
-        if first.key == second.key or first.group == second.group != -1 or not all(each.texts for each in captions):
-            return first
-        caption = mix.caption(*captions, rng=rng)
-        wave = mixed_wave(first.cells["audio"], second.cells["audio"], mix, samples=spec.samples, rng=rng)
-        cells = {"audio": wave, "text": Captions([caption])}
-        return Decoded(first.key, cells, stable_hash("group", caption), first.labels, None)
+    @cached_property
+    def _rows_by_key(self) -> dict[str, int]:
+        assert isinstance(self.shards, ShardSet), "the check refuses neighbours of a stream"
+        return {self.shards.name_of(row)[1]: row for row in self.rows}
+
+    def _joined(self, first: Decoded, rng: np.random.Generator, *, cache: bool) -> Decoded:
+        """Put other rows' sounds or pictures together with ``first``; ``first`` alone where that cannot be."""
+        rows = [first, self._another(rng, cache=cache)]
+        three = 0.0 if self.config.splice is None else self.config.splice.three
+        if three and rng.random() < three:
+            rows.append(self._another(rng, cache=cache))
+        if self.config.splice is not None:
+            return spliced_row(rows, self.config.splice, self.specs, rng, excluded=self._excluded)
+        assert self.config.scene is not None
+        return scene_row(rows, self.config.scene, self.specs, rng)
+
+    def _another(self, rng: np.random.Generator, *, cache: bool) -> Decoded:
+        return self._decoded(self.rows[int(rng.integers(0, len(self)))], cache=cache)
 
 
 @contextmanager
@@ -357,4 +358,9 @@ def check_source(name: str, source: SourceConfig, *, storage: Storage, limits: L
         read_excluded(source.splice.exclude if source.splice is not None else None)
     except ConfigError as error:
         problems.append(f"data.sources.{name}.splice.exclude: {error}")
+    for column, made in source.derive.items():
+        try:
+            DERIVATIONS.build(made).check()
+        except (ConfigError, MissingPackage) as error:
+            problems.append(f"data.sources.{name}.derive.{column}: {error}")
     return problems

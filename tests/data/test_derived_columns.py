@@ -70,7 +70,18 @@ def first_batch(folder: str, columns: tuple[str, ...], *, workers: int = 0, **fi
 
 
 def test_every_derivation_has_an_example_here() -> None:
-    assert DERIVATIONS.names() == ["edit_words", "local_crop", "other_caption", "repeat_words", "swap_words", "view"]
+    assert DERIVATIONS.names() == [
+        "edit_words",
+        "field_caption",
+        "local_crop",
+        "negative_caption",
+        "neighbour",
+        "other_caption",
+        "other_order",
+        "repeat_words",
+        "swap_words",
+        "view",
+    ]
 
 
 def test_a_second_view_is_drawn_apart_and_the_same_on_every_run(folder: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -27,6 +27,11 @@ class Original:
     value: Any  # as it is shown this time
     view: View
     captions: Captions | None  # of a text column
+    key: str = ""  # of the row, for messages
+    other_view: View | None = None  # of a cell put together of several rows: the same in another order
+    fields: Mapping[str, Any] = field(default_factory=dict)  # the JSON fields that the derivation reads
+    elsewhere: Callable[[str, MakeGenerator], Any | None] | None = None  # a view of the column in the row of a key
+    row_rng: Callable[..., np.random.Generator] | None = None  # of the row and further parts, the same for all columns
 
 
 class Derivation:
@@ -39,6 +44,17 @@ class Derivation:
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    def check(self) -> None:
+        """Find what it needs, before anything is loaded.
+
+        Raises:
+            ConfigError, MissingPackage: it is not there.
+        """
+
+    def reads(self) -> tuple[str, ...]:
+        """JSON fields of a row that it reads."""
+        return ()
 
     def derive(self, original: Original, make_rng: MakeGenerator) -> Any | None:
         """The cell; None where this row has none."""
