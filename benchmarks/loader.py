@@ -1,21 +1,19 @@
 """Loading: ours beside open_clip's own pipeline on pictures, and beside LAION-CLAP's own on sounds.
 
 The same shards, crop, resize, tokenizer and batch size; the peers are built by their packages' own functions
-(benchmarks/loader_peers.py).  Rates are samples per second of processor time, workers included, both sides in turns:
-other work on the machine changes them less than it changes seconds.  Ours hands over uint8 pictures, which the tower
-normalises; a row of its own counts that as loading.  Pictures are decoded with ``decode: fast``.
+(benchmarks/loader_peers.py).  Each side has a process of its own and runs as its users run it: ours with the memory
+allocator's setting that ``mmcontrast train`` makes on a CPU.  Rates are samples per second of processor time, workers
+included, both sides in turns: other work on the machine changes them less than it changes seconds.  Ours hands over
+uint8 pictures, which the tower normalises; a row of its own counts that as loading.  Pictures are decoded with
+``decode: fast``.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +22,9 @@ import torch
 from PIL import Image
 
 from benchmarks.loader_peers import laion_clap_batches, open_clip_batches
+from benchmarks.loader_side import FIRST_BATCHES, Side, in_turns
 from benchmarks.row import Row
+from mmcontrast.allocator import keep_freed_memory
 from mmcontrast.data.decode import decode_image
 from mmcontrast.data.loader import DataConfig, Loader
 from mmcontrast.data.manifest import ColumnSpec, Manifest, ShardInfo, file_sha256, write_manifest
@@ -39,7 +39,7 @@ WINDOW_SECONDS, RATE_HZ = 10.0, 48_000
 CAPTION = "a photograph of number {} beside a wooden fence on a cloudy afternoon"
 TEXT = TextSpec(tokenizer=TOKENIZERS.get("open_clip").Config(), context_length=77)
 ROUNDS = 3  # turns of each side
-MEMORY_ROWS = 20_000  # 100_000 for the long version
+MEMORY_ROWS = (10_000, 20_000, 50_000, 100_000)  # samples after which memory is looked at
 
 
 def measure() -> list[Row]:
@@ -60,26 +60,26 @@ def pictures(folder: Path) -> list[Row]:
         images = [jpeg(number, sides) for number in range(count)]
         shards = write_tars(folder / f"pictures-{sides[0]}", "jpg", images, rows=800 if count > 6 else 200)
         if count > 6:
-            rows.append(first_batch(shards, specs))  # before the set is known to this process
+            rows.append(first_batch(shards, specs))
         for workers in (0, 2):
-            peer = open_clip_batches(shards, size=SIZE, batch_rows=BATCH_ROWS, workers=workers)
-            rates = in_turns(our_batches(shards, specs, workers), peer, batches=4 if count > 6 else 1)
-            rows.append(ratio(f"pictures of {name}", *rates, f"{workers} workers; peer: open_clip's pipeline"))
-        if count > 6:
-            peer = open_clip_batches(shards, size=SIZE, batch_rows=BATCH_ROWS, workers=0)
-            rates = in_turns(normalised(our_batches(shards, specs, 0)), peer, batches=4)
-            setting = "0 workers, with the tower's normalisation; peer: open_clip's pipeline"
-            rows.append(ratio(f"pictures of {name}", *rates, setting))
+            ours = partial(our_batches, shards, specs, workers)
+            peer = partial(open_clip_batches, shards, size=SIZE, batch_rows=BATCH_ROWS, workers=workers)
+            setting = f"{workers} workers; peer: open_clip's pipeline"
+            batches = 6 if count > 6 else 1
+            rows.append(rates(f"pictures of {name}", ours, peer, setting, batches=batches))
+            if workers == 0 and count > 6:
+                ours = partial(normalised, shards, specs)
+                setting = f"0 workers, with the tower's normalisation; {setting.partition('; ')[2]}"
+                rows.append(rates(f"pictures of {name}", ours, peer, setting, batches=batches))
         rows += pixel_rows(name, images)
     return rows
 
 
 def first_batch(shards: Path, specs: dict[str, InputSpec]) -> Row:
     """Processor seconds from opening the manifest to the first batch, in one process."""
-    began = time.process_time()
-    next(our_batches(shards, specs, 0))
-    seconds = time.process_time() - began
-    setting = "processor time, 0 workers, local manifest without an index; peer: the target"
+    with Side(partial(our_batches, shards, specs, 0)) as side:
+        seconds = side.first_seconds
+    setting = "processor time, 0 workers, local manifest without an index, after the imports; peer: the target"
     return ratio("first batch", seconds, 2.0, setting, unit="s", flip=True)
 
 
@@ -142,10 +142,10 @@ def sounds(folder: Path) -> list[Row]:
     for seconds in (10, 22, 60):
         clips = [flac(number, seconds) for number in range(4)]
         shards = write_tars(folder / f"sounds-{seconds}", "flac", clips, rows=96)
-        peer = laion_clap_batches(shards, batch_rows=BATCH_ROWS, workers=2)
-        rates = in_turns(our_batches(shards, specs, 2), peer, batches=1)
+        ours = partial(our_batches, shards, specs, 2)
+        peer = partial(laion_clap_batches, shards, batch_rows=BATCH_ROWS, workers=2)
         setting = "48 kHz FLAC, window of 10 s, 2 workers; peer: LAION-CLAP's pipeline"
-        rows.append(ratio(f"sounds of {seconds} s", *rates, setting))
+        rows.append(rates(f"sounds of {seconds} s", ours, peer, setting, batches=1))
     return rows
 
 
@@ -166,24 +166,22 @@ def flac(number: int, seconds: int) -> bytes:
 
 
 def memory(folder: Path) -> list[Row]:
-    """Resident memory after a tenth and after all of many samples, in one process."""
+    """Resident memory of one process over many samples."""
     tiny = io.BytesIO()
     Image.new("RGB", (8, 8), (200, 30, 30)).save(tiny, "JPEG")
     shards = write_tars(folder / "tiny", "jpg", [tiny.getvalue()], rows=2000)
-    batches = our_batches(shards, {"image": ImageSpec(size=8), "text": TEXT}, 0)
-    resident = []
-    for count in (MEMORY_ROWS // 10, MEMORY_ROWS - MEMORY_ROWS // 10):
-        for _ in range(count // BATCH_ROWS):
-            next(batches)
-        resident.append(resident_megabytes())
-    name, setting = f"memory after {MEMORY_ROWS:,} samples", f"peer: ours after {MEMORY_ROWS // 10:,}"
-    return [ratio(name, resident[1], resident[0], setting, unit="MB", flip=True)]
-
-
-def resident_megabytes() -> float:
-    """Resident memory of this process now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    resident: list[float] = []
+    with Side(partial(our_batches, shards, {"image": ImageSpec(size=8), "text": TEXT}, 0)) as side:
+        done = FIRST_BATCHES
+        for count in MEMORY_ROWS:
+            side.run(count // BATCH_ROWS - done)
+            done = count // BATCH_ROWS
+            resident.append(side.resident_megabytes())
+    setting = f"pictures of 8 px, 0 workers; peer: ours after {MEMORY_ROWS[0]:,}"
+    return [
+        ratio(f"memory after {count:,} samples", found, resident[0], setting, unit="MB", flip=True)
+        for count, found in zip(MEMORY_ROWS[1:], resident[1:], strict=True)
+    ]
 
 
 # ------------------------------------------------------------------ both sides
@@ -191,6 +189,7 @@ def resident_megabytes() -> float:
 
 def our_batches(shards: Path, specs: dict[str, InputSpec], workers: int) -> Iterator[Any]:
     """Our loader, as training uses it."""
+    keep_freed_memory()
     source = SourceConfig(manifest=str(shards), image=ImageTransform(decode="fast"))
     config = DataConfig(sources={"set": source}, batch_rows=BATCH_ROWS, workers=workers)
     loader = Loader(config, seed=0, specs=specs)
@@ -198,62 +197,20 @@ def our_batches(shards: Path, specs: dict[str, InputSpec], workers: int) -> Iter
     return loader
 
 
-def normalised(batches: Iterator[Any]) -> Iterator[Any]:
+def normalised(shards: Path, specs: dict[str, InputSpec]) -> Iterator[Any]:
     """The towers' normalisation of each batch's pictures."""
     mean, std = (255 * torch.tensor(each).view(3, 1, 1) for each in ((0.48, 0.46, 0.41), (0.27, 0.26, 0.28)))
-    for loaded in batches:
+    for loaded in our_batches(shards, specs, 0):
         yield (loaded.batch.columns["image"].values - mean).div_(std)
 
 
-@dataclass
-class Side:
-    """One side's batches, and the processor time that they cost."""
-
-    batches: Iterator[Any]
-    workers: list[int] = field(default_factory=list)  # process ids
-    seconds: float = 0.0  # of this process
-
-    def start(self) -> None:
-        """Take the first batches, which start the workers."""
-        before = {child.pid for child in active_children()}
-        for _ in range(2):
-            next(self.batches)
-        self.workers = [child.pid for child in active_children() if child.pid not in before]  # type: ignore[misc]
-
-    def run(self, count: int) -> None:
-        """Take ``count`` batches."""
-        began = time.process_time()
-        for _ in range(count):
-            next(self.batches)
-        self.seconds += time.process_time() - began
-
-    def settled(self) -> float:
-        """Processor seconds of the workers so far, once they wait with full queues."""
-        quiet = 0
-        while self.workers and quiet < 3:
-            time.sleep(0.1)
-            quiet = 0 if any(_fields(worker)[0] in "RD" for worker in self.workers) else quiet + 1
-        ticks = sum(int(each) for worker in self.workers for each in _fields(worker)[11:13])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def in_turns(ours: Iterator[Any], peer: Iterator[Any], *, batches: int) -> tuple[float, float]:
-    """Samples per second of processor time of both sides; workers begin and end with full queues."""
-    sides = (Side(ours), Side(peer))
-    for side in sides:
-        side.start()
-    before = [side.settled() for side in sides]
-    for _ in range(ROUNDS):
-        for side in sides:
-            side.run(batches)
-    spent = [side.seconds + side.settled() - began for side, began in zip(sides, before, strict=True)]
+def rates(
+    name: str, ours: Callable[[], Iterator[Any]], peer: Callable[[], Iterator[Any]], setting: str, *, batches: int
+) -> Row:
+    """A row of samples per second of processor time of both sides."""
     rows = ROUNDS * batches * BATCH_ROWS
-    return rows / spent[0], rows / spent[1]
-
-
-def _fields(process: int) -> list[str]:
-    """State and counters of a process, from the third field of its stat file on."""
-    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    seconds = in_turns(ours, peer, batches=batches, rounds=ROUNDS)
+    return ratio(name, rows / seconds[0], rows / seconds[1], setting)
 
 
 def write_tars(folder: Path, extension: str, contents: list[bytes], *, rows: int, shards: int = 4) -> Path:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mmcontrast.data.decode import check_rate, resample
+from mmcontrast.data.decode import BLOCK_SAMPLES, check_rate, check_samples, resample
 from mmcontrast.data.decode_soundfile import is_integer, mono
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.transforms.audio import AudioTransform
 from mmcontrast.errors import SkipSample
 from mmcontrast.specs import AudioSpec
 
+if TYPE_CHECKING:
+    import soundfile
+
 MARGIN_SAMPLES = 1024  # at the lower of both rates, read to either side of a window that is resampled
 SEEKABLE = ("WAV", "FLAC", "AIFF")  # with integer samples: seeking is exact, and no sample can be NaN
+LENGTH_KNOWN = ("MP3", "OPUS")  # what lies before the window changes what a decoder makes of it
+Way = Literal["seek", "through"]
 
 
 def random_window(
@@ -29,9 +35,10 @@ def random_window(
 ) -> np.ndarray | None:
     """Return the samples that :func:`train_audio` would crop from the whole sound, mono float32 (samples,).
 
-    Bit for bit at the tower's rate; at another rate up to what the resampling filter hears from further than
-    ``MARGIN_SAMPLES`` away.  None where the whole sound is needed: it is not longer than the window, compressed with
-    loss, damaged, over a limit, changed (shift, speed) before it is cropped, or heard whole (fusion).
+    Bit for bit at the tower's rate (of MP3 to float32's last bit); at another rate up to what the resampling filter
+    hears from further than ``MARGIN_SAMPLES`` away.  None where the whole sound is needed: it is not longer than the
+    window, of a container that does not say how long it is, damaged, over a limit, changed (shift, speed) before it
+    is cropped, or heard whole (fusion).
     """
     import soundfile
 
@@ -41,26 +48,55 @@ def random_window(
         return None
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as sound:
-            integers = sound.format in SEEKABLE and is_integer(sound.subtype)
+            way = way_to(sound)
             total = min(sound.frames, round(limits.audio_seconds * sound.samplerate))
             check_rate("sound", sound.samplerate, sound.channels, limits)
             plan = _Window(total=total, from_hz=sound.samplerate, to_hz=spec.sample_rate_hz)
-            if not integers or plan.samples <= spec.samples:
+            if way is None or plan.samples <= spec.samples:
                 return None
             spare = plan.samples - spec.samples
             start = {"start": 0, "center": spare // 2}.get(config.crop, -1)
             if start < 0:
                 start = int(rng.integers(0, spare + 1))
             first, last = plan.frames(start, start + spec.samples)
-            sound.seek(first)
-            wave = mono(sound.read(last - first, dtype="float32", always_2d=True))
-            if len(wave) < last - first:
+            if way == "seek":
+                sound.seek(first)
+            else:
+                _pass_over(sound, first)
+            block = sound.read(last - first, dtype="float32", always_2d=True)
+            if len(block) < last - first:
                 return None
+            if not is_integer(sound.subtype):
+                check_samples("sound", block, limits)
+            wave = mono(block)
             wave = plan.cut(wave, first, start, spec.samples)
     # Whatever is wrong with it, the decoder of whole sounds says it.
     except (SkipSample, soundfile.LibsndfileError, RuntimeError, ValueError, TypeError, MemoryError):
         return None
     return wave if len(wave) == spec.samples else None
+
+
+def way_to(sound: soundfile.SoundFile) -> Way | None:
+    """How a window is reached with the very samples that decoding all of the sound gives.
+
+    Ogg Vorbis is sought like integer samples.  MP3 and Opus are decoded up to the window's end.  Others (floats, and
+    what FFmpeg reads, whose length is an estimate): None.
+    """
+    if sound.format in SEEKABLE and is_integer(sound.subtype):
+        return "seek"
+    if sound.subtype == "VORBIS":
+        return "seek"
+    return "through" if sound.format in LENGTH_KNOWN or sound.subtype in LENGTH_KNOWN else None
+
+
+def _pass_over(sound: soundfile.SoundFile, frames: int) -> None:
+    """Decode and drop; less where the sound ends before."""
+    most = max(1, BLOCK_SAMPLES // sound.channels)
+    while frames > 0:
+        got = len(sound.read(min(most, frames), dtype="float32"))
+        if got == 0:
+            return
+        frames -= got
 
 
 @dataclass(frozen=True, kw_only=True)
