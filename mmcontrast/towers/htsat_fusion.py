@@ -53,7 +53,8 @@ class HTSATFusion(HTSAT):
         def input_spec(self) -> AudioSpec:
             """Four spectrograms of sounds of any length."""
             four = Fusion(mel=self.mel, antialias=self.antialias)
-            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds, fusion=four)
+            rate_hz = self.mel.sample_rate_hz
+            return AudioSpec(sample_rate_hz=rate_hz, seconds=self.seconds, length=self.length, fusion=four)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, dropout
 
 from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
 from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
-from mmcontrast.specs import AudioSpec
+from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
@@ -50,6 +50,7 @@ class PANNs(Tower):
 
         modality: ClassVar[str] = "audio"
         seconds: Positive = 10.0  # length of the window
+        length: ClipLength = ClipLength()  # what is heard of shorter and of longer sounds
         mel: AnyFrontEnd = LAION_MEL
         variant: Literal["cnn14", "cnn10", "cnn6"] = "cnn14"
         widths: tuple[Count, ...] | None = None  # channels of each block; null: the variant's, from 64 on, doubling
@@ -75,7 +76,7 @@ class PANNs(Tower):
 
         def input_spec(self) -> AudioSpec:
             """Waveforms of ``seconds`` at the front end's rate."""
-            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds)
+            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds, length=self.length)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -14,9 +14,10 @@ from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
 from mmcontrast.errors import ConfigError
 from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
 from mmcontrast.front_ends.presets import AST
-from mmcontrast.specs import AudioSpec
+from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower
+from mmcontrast.towers.patchout import Share, install_patchout
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.towers.timm_image import adopt_timm, checkpoint_timm, create_timm, timm_layout
 from mmcontrast.types import Features
@@ -42,16 +43,22 @@ class SpectrogramViT(Tower):
         modality: ClassVar[str] = "audio"
         name: str = "deit_base_distilled_patch16_224"  # timm's name of a model of its VisionTransformer class
         seconds: Positive = 10.24  # length of the window
+        length: ClipLength = ClipLength()  # what is heard of shorter and of longer sounds
         mel: AnyFrontEnd = AST.Config()  # AST's has 1024 frames whatever the window
         strides: tuple[Count, Count] = (10, 10)  # mels and frames from one patch to the next
         patch_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of patches left out in training
+        patchout: tuple[Share, Share] = (0.0, 0.0)  # or shares of whole mel rows and time columns of patches
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth
         mask_mels: NonNegativeCount = 0  # widest band of mels masked in training
         mask_frames: NonNegativeCount = 0  # longest run of frames masked in training
 
+        def __post_init__(self) -> None:
+            if self.patch_dropout and any(self.patchout):
+                raise ValueError("patch_dropout and patchout both leave out patches. Set one of them.")
+
         def input_spec(self) -> AudioSpec:
             """Waveforms of ``seconds`` at the front end's rate."""
-            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds)
+            return AudioSpec(sample_rate_hz=self.mel.sample_rate_hz, seconds=self.seconds, length=self.length)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -60,6 +67,7 @@ class SpectrogramViT(Tower):
         inner = create_timm(config.name, in_chans=1, **drops)
         shape = (config.mel.mels, config.mel.frames(config.input_spec().samples))
         self.inner = overlap_patches(inner, shape=shape, strides=config.strides, name=config.name)
+        install_patchout(self.inner, mels=config.patchout[0], time=config.patchout[1], name=config.name)
         self.width = self.inner.embed_dim
 
     def preprocessing(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from mmcontrast.config import Positive, config, to_tree
 from mmcontrast.errors import ConfigError, MissingPackage
 from mmcontrast.front_ends import FRONT_ENDS
 from mmcontrast.front_ends.presets import Whisper
-from mmcontrast.specs import AudioSpec
+from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.types import Features
@@ -38,10 +38,11 @@ class WhisperEncoder(Tower):
         modality: ClassVar[str] = "audio"
         folder: Path  # config.json, and model.safetensors for trained weights
         seconds: Positive = 30.0  # length of the window
+        length: ClipLength = ClipLength()  # what is heard of shorter and of longer sounds
 
         def input_spec(self) -> AudioSpec:
             """Waveforms of ``seconds`` at 16 kHz."""
-            return AudioSpec(sample_rate_hz=RATE_HZ, seconds=self.seconds)
+            return AudioSpec(sample_rate_hz=RATE_HZ, seconds=self.seconds, length=self.length)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

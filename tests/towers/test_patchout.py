@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from mmcontrast.config import parse
 from mmcontrast.errors import ConfigError
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.patchout import Patchout
@@ -33,15 +36,27 @@ def test_a_row_and_a_column_always_stay() -> None:
     assert Patchout(grid=(2, 3), mels=0.99, time=0.99)(torch.zeros(1, 6, 4)).shape == (1, 1, 4)
 
 
-def test_a_vit_trains_on_fewer_patches_and_others_are_refused() -> None:
-    cls = TOWERS.get("timm_spectrogram")
-    fields = {"size": 32, "seconds": 0.5, "mel": MEL, "patchout": (0.0, 0.5)}
-    tower = cls(cls.Config(name="vit_tiny_patch16_224", **fields))
+@pytest.mark.parametrize(
+    ("tower", "fields", "counts"),
+    [
+        ("timm_spectrogram", {"size": 32}, [1 + 2, 1 + 4]),
+        ("spectrogram_vit", {"strides": (16, 8)}, [1 + 1, 1 + 3]),
+    ],
+)
+def test_a_vit_trains_on_fewer_patches(tower: str, fields: dict[str, Any], counts: list[int]) -> None:
+    cls = TOWERS.get(tower)
+    built = cls(cls.Config(name="vit_tiny_patch16_224", seconds=0.5, mel=MEL, patchout=(0.0, 0.5), **fields))
     seen = []
-    tower.inner.blocks[0].register_forward_hook(lambda module, given, out: seen.append(out.shape[1]))
+    built.inner.blocks[0].register_forward_hook(lambda module, given, out: seen.append(out.shape[1]))
     wave = 0.1 * torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
-    tower.train()(wave)
-    tower.eval()(wave)
-    assert seen == [1 + 2, 1 + 4]
+    built.train()(wave)
+    built.eval()(wave)
+    assert seen == counts
+
+
+def test_other_towers_and_both_ways_at_once_are_refused() -> None:
+    cls = TOWERS.get("timm_spectrogram")
     with pytest.raises(ConfigError, match="no plain ViT"):
-        cls(cls.Config(name="resnet18", **fields))
+        cls(cls.Config(name="resnet18", size=32, seconds=0.5, mel=MEL, patchout=(0.0, 0.5)))
+    with pytest.raises(ConfigError, match="both leave out patches"):
+        parse(TOWERS.get("spectrogram_vit").Config, {"patch_dropout": 0.5, "patchout": [0.5, 0.5]})
