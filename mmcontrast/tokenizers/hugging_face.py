@@ -25,6 +25,7 @@ class HuggingFace(Tokenizer):
         """Fields of the tokenizer."""
 
         folder: Path  # holds tokenizer.json or the files of a slow tokenizer
+        suffix: str = ""  # put after every text, and kept where one is cut: MS-CLAP 2023's " <|endoftext|>"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -37,10 +38,16 @@ class HuggingFace(Tokenizer):
         if not config.folder.is_dir():
             raise ConfigError(f"no tokenizer folder at '{config.folder}'.")
         self._inner = AutoTokenizer.from_pretrained(str(config.folder), local_files_only=True, trust_remote_code=False)
+        self._suffix: str = config.suffix
+        if self._suffix and self._inner.num_special_tokens_to_add():
+            raise ConfigError(f"suffix: the tokenizer in '{config.folder}' puts tokens of its own after every text.")
 
     def encode(self, text: str, *, context_length: int) -> list[int]:
         """Return the ids with special tokens, each plus one."""
         # Half of a surrogate pair, which web text holds now and then, is no text to the package below.
         text = text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
-        ids = self._inner(text, truncation=True, max_length=context_length)["input_ids"]
+        ids = self._inner(text + self._suffix, truncation=True, max_length=context_length)["input_ids"]
+        if self._suffix and len(ids) == context_length:  # perhaps cut
+            end = self._inner(self._suffix)["input_ids"][-context_length:]
+            ids = ids[: context_length - len(end)] + end
         return [each + 1 for each in ids] or [1]

@@ -100,6 +100,19 @@ def test_byte_pairs_are_the_packages_own_and_it_is_not_imported(tmp_path: Path) 
         assert ours.encode(text, context_length=1000) == expected
 
 
+def test_a_suffix_stands_after_every_text_and_stays_where_one_is_cut(tmp_path: Path) -> None:
+    cls = TOKENIZERS.get("hugging_face")
+    tokenizer = TOKENIZERS.build(cls.Config(folder=bert_folder(tmp_path), suffix=" word9"))
+    for words, length, expected in (
+        ("word3 word4", 8, [3, 4, 9]),
+        ("word3 word4", 3, [3, 4, 9]),
+        ("word3 word4 word5 word6", 3, [3, 4, 9]),
+        ("word3 word4", 1, [9]),
+        ("", 8, [9]),
+    ):
+        assert tokenizer.encode(words, context_length=length) == [each + 1 for each in expected]
+
+
 def test_hashed_words_keep_their_numbers(tmp_path: Path) -> None:
     # Trained embeddings are rows of these hashes: a change breaks every checkpoint.
     ids = build("hashed_words", tmp_path).encode("A Dog, barks!", context_length=16)
