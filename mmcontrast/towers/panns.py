@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Lt
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, dropout
@@ -17,12 +16,12 @@ from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.htsat import LAION_MEL
+from mmcontrast.towers.patchout import Share
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.types import Features
 
 # Letters here: C channels.
 
-Share = Annotated[float, Ge(0), Lt(1)]
 # Channels of each block, convolutions of a block, pixels of their side.
 VARIANTS = {
     "cnn14": ((64, 128, 256, 512, 1024, 2048), 2, 3),
