@@ -57,7 +57,7 @@ class ProbeItem:
     category: str  # metrics are also given for each, and as a mean over them
     contexts: list[dict[str, Any]]  # see CONTEXTS
     texts: list[str]
-    right: list[list[int]]  # for each context, the positions of the texts that belong to it
+    right: list[list[int]]  # for each context, the positions of the texts that belong to it; none: a wrong context
     cluster: str = ""  # items of equal cluster are not independent (captions of one picture); empty: its own
     fields: dict[str, Any] = field(default_factory=dict)  # whatever else is known: template, level, perturbation
 
@@ -155,8 +155,10 @@ def check_item(item: ProbeItem, header: ProbeHeader, *, where: str) -> None:
     if len(item.right) != len(item.contexts):
         raise ConfigError(f"{where}: {len(item.contexts)} contexts, but 'right' is for {len(item.right)}.")
     for places in item.right:
-        if not places or not all(isinstance(each, int) and 0 <= each < len(item.texts) for each in places):
+        if not all(isinstance(each, int) and 0 <= each < len(item.texts) for each in places):
             raise ConfigError(f"{where}: 'right' is {places}, expected positions among {len(item.texts)} texts.")
+    if sum(map(len, item.right)) in (0, len(item.contexts) * len(item.texts)):
+        raise ConfigError(f"{where}: 'right' is {item.right}: there is nothing to choose.")
 
 
 def _read_header(path: Path) -> ProbeHeader:

@@ -43,6 +43,8 @@ def test_an_edited_probe_is_refused(tmp_path: Path) -> None:
         ({"texts": ["x", 3]}, "texts that are strings"),
         ({"right": [[0], [0]]}, "1 contexts, but 'right' is for 2"),
         ({"right": [[2]]}, r"'right' is \[2\], expected positions among 2 texts"),
+        ({"right": [[]]}, r"'right' is \[\[\]\]: there is nothing to choose"),
+        ({"texts": ["x"]}, "there is nothing to choose"),
         ({"contexts": [{"sound": {}}]}, r"a context of image has one of file, row, scene, not \['sound'\]"),
         ({"contexts": [{"row": "1", "file": "x"}]}, "a context of image has one of"),
         ({"contexts": []}, "expected at least one context"),

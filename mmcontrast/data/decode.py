@@ -18,6 +18,7 @@ from mmcontrast.errors import SkipSample
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 BLOCK_SAMPLES = 1 << 19  # of all channels, decoded at once: ten seconds at 48 kHz fit
+SLOW_HZ = 8000  # rate at which a sound is decoded that is only measured
 # What Pillow, libsndfile and FFmpeg raise on damaged files: SyntaxError on broken PNG chunks, TypeError on one real
 # TIFF, MemoryError on forged frame counts.  The rest are checks inside their Python code.
 DECODER_ERRORS = (
@@ -121,6 +122,20 @@ def decode_audio(
         if len(wave) == 0:
             raise SkipSample(f"{key}: sound holds no samples", cause="audio_empty")
         return resample(wave, from_hz=rate_hz, to_hz=sample_rate_hz)
+
+
+def audio_seconds(content: bytes, *, key: str) -> float:
+    """Length of a sound, by its header where libsndfile reads it, else by decoding it.
+
+    Raises:
+        SkipSample: not a sound that is read.
+    """
+    if fallback_container(content) is not None:
+        return len(decode_audio(content, key=key, sample_rate_hz=SLOW_HZ)) / SLOW_HZ
+    import soundfile
+
+    with _named_failures(key, cause="audio_decode", what="sound"):
+        return float(soundfile.info(io.BytesIO(content)).duration)
 
 
 def fallback_container(content: bytes) -> str | None:

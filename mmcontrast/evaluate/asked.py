@@ -24,7 +24,8 @@ class Asked:
         self._all, self._source = rows.collection.queries, rows.source
         if not self._all:
             raise ConfigError(
-                f"'{rows.source}' lists no queries. Readers that do: cirr, fashioniq, judgements, simat."
+                f"'{rows.source}' lists no queries. Readers that do: cirr, fashioniq, judgements, simat, probe, "
+                "and those of choices, such as sugarcrepe."
             )
 
     def needing(self, *fields: str) -> Asked:

@@ -25,6 +25,10 @@ class Encoder(Protocol):
     def sample_rate_hz(self) -> int:
         """Rate of the waveforms that ``encode`` expects."""
 
+    @property
+    def window_seconds(self) -> float | None:
+        """Longest sound that ``encode`` hears as a whole, in order; null: any."""
+
     def encode(self, modality: str, items: Sequence[Any], *, progress: str | None = None) -> Tensor:
         """Embed items: (N, D) float32 on the CPU."""
 

@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from mmcontrast import comm
-from mmcontrast.data.decode import decode_audio, decode_image
+from mmcontrast.data.decode import audio_seconds, decode_audio, decode_image
 from mmcontrast.errors import ConfigError, EvaluationFailed, MetricError, SkipSample, did_you_mean
 from mmcontrast.evaluate.base import Encoder, Shown
-from mmcontrast.evaluate.blind import bag_of_words
+from mmcontrast.evaluate.blind import bag_of_words, words_of
 from mmcontrast.evaluate.cache import EmbeddingCache
 from mmcontrast.evaluate.collection import Collection, located, open_collection
 
 MediaKey = tuple[str, tuple[tuple[str, str], ...], str]
 BLOCK_ROWS = 128  # rows encoded together; the same on any number of ranks, so that numbers are the same too
 AHEAD = 2  # blocks decoded while one is encoded
+ROUNDING_SECONDS = 0.02  # of a sound's length over the window that is no cut: codecs pad
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,36 @@ class Bench:
     def bags(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """The control ``bag_of_words``: the trained encoder's embeddings of captions with their words sorted."""
         return {"bag_of_words": self.texts([bag_of_words(caption) for caption in captions])["trained"]}
+
+    def unordered(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """The control ``order_insensitive``: the mean of the trained encoder's embeddings of a caption's words."""
+        words = [words_of(caption) or [caption] for caption in captions]
+        vocabulary = sorted({word for each in words for word in each})
+        place = {word: number for number, word in enumerate(vocabulary)}
+        z, geometry = self.texts(vocabulary)["trained"], self.encoders["trained"].geometry
+        return {"order_insensitive": torch.stack([geometry.mean(z[[place[word] for word in each]]) for each in words])}
+
+    def check_window(self, rows: Rows) -> None:
+        """Refuse sounds that the encoder would hear cut: what comes last would be judged unheard.
+
+        Raises:
+            ConfigError: names the first, its length and the encoder's window.
+        """
+        window = self.encoders["trained"].window_seconds
+        if window is None:
+            return
+        with comm.together(EvaluationFailed):
+            for item in rows.items:
+                try:
+                    seconds = audio_seconds(rows.collection.content(item.position, "audio"), key=item.key)
+                except SkipSample:
+                    continue  # named when it is decoded
+                if seconds > window + ROUNDING_SECONDS:
+                    raise ConfigError(
+                        f"'{rows.source}': the sound '{item.key}' lasts {seconds:.2f} s, but the audio tower hears "
+                        f"{window:g} s and would judge a part. Use a model with a longer window, or make the probe "
+                        "from shorter sounds."
+                    )
 
     # ------------------------------------------------------------- embedding
 

@@ -70,6 +70,16 @@ class TowerEncoder:
         """
         return self.spec("audio").read_seconds
 
+    @property
+    def window_seconds(self) -> float | None:
+        """Longest sound of which :meth:`encode` hears the order; None: any.  A mean over windows has none.
+
+        Raises:
+            NeedsError: the model has no audio tower.
+        """
+        spec = self.spec("audio")
+        return None if spec.fusion is not None else float(spec.seconds)
+
     @torch.inference_mode()
     def encode(self, modality: str, items: Sequence[Any], *, progress: str | None = None) -> Float[Tensor, "N D"]:
         """Embed items of one modality.

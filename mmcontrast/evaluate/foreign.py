@@ -26,11 +26,17 @@ class FunctionEncoder:
     """An encoder made of one function a modality: items in, free vectors out."""
 
     def __init__(
-        self, functions: dict[str, Callable[[list[Any]], Tensor]], *, identity: str, sample_rate_hz: int | None = None
+        self,
+        functions: dict[str, Callable[[list[Any]], Tensor]],
+        *,
+        identity: str,
+        sample_rate_hz: int | None = None,
+        window_seconds: float | None = None,
     ) -> None:
         self.geometry: Geometry = Sphere(Sphere.Config())
         self.modalities = tuple(sorted(functions))
         self.identity = identity  # digest of weights and preprocessing: part of the cache's keys
+        self.window_seconds = window_seconds  # longest sound that is heard whole; null: any
         self._functions, self._rate = functions, sample_rate_hz
 
     @property
@@ -134,6 +140,7 @@ def transformers_encoder(folder: Path, *, device: str) -> Opened:
         _functions(model, processor, kind, rate, device),
         identity=f"{kind} {transformers.__version__} {digest} {beside} {device} {code_sha256()}",
         sample_rate_hz=rate,
+        window_seconds=processor.feature_extractor.nb_max_samples / rate if rate else None,
     )
     about = {
         "run": folder.resolve().name,

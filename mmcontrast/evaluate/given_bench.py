@@ -165,6 +165,11 @@ class GivenEncoder:
         """Nothing is decoded."""
         raise NeedsError("given embeddings have no sample rate.")
 
+    @property
+    def window_seconds(self) -> float | None:
+        """Nothing is decoded: whoever made the embeddings heard what was heard."""
+        return None
+
     def encode(self, modality: str, items: Sequence[Any], *, progress: str | None = None) -> Tensor:
         """Refuse."""
         raise NeedsError(f"only given embeddings are there, no model that could embed this {modality}.")
@@ -214,6 +219,10 @@ class GivenBench(Bench):
 
     def bags(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """Nothing: these texts were not given."""
+        return {}
+
+    def unordered(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """Nothing: single words were not given."""
         return {}
 
 

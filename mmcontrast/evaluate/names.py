@@ -105,6 +105,18 @@ def checked(templates: tuple[str, ...], *, where: str) -> tuple[str, ...]:
     return templates
 
 
+def exclusions(name: str) -> tuple[str, ...]:
+    """Categories that a protocol leaves out of its mean: a shipped list by name, or a json file with a list.
+
+    Raises:
+        ConfigError: no such list.
+    """
+    found = _read(name, "exclusions")
+    if not isinstance(found, list):
+        raise ConfigError(f"exclusions '{name}' should hold a list of categories.")
+    return tuple(map(str, found))
+
+
 def known(kind: str) -> list[str]:
     """Names of the shipped lists of classes, or of prompts."""
     return sorted(path.stem for path in resolve(f"package:{kind}").glob("*.json"))

@@ -105,6 +105,7 @@ class FakeEncoder:
 
     modalities = ("audio", "image", "text")
     sample_rate_hz = RATE
+    window_seconds: float | None = None
 
     def __init__(self, *, noise: float = 0.0, kind: str = "seeing", batch_rows: int = 1000) -> None:
         self.geometry = Sphere(Sphere.Config())

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmcontrast.errors import MetricError
@@ -50,15 +50,16 @@ def choose(
     Args:
         right: which cells belong together; the diagonal if null.
         valid: False where an item has fewer media or texts than the others.
-        compat: ``clip_benchmark``, ``aro`` and ``mteb`` let the first of equal scores win and need the diagonal;
-            ``sugarcrepe`` is strict.
+        compat: a peer's tie rule, see ``metrics/compat.py``: ``clip_benchmark`` and ``mteb`` let the first of equal
+            scores win and need the diagonal, ``aro`` and ``negbench`` let it win wherever the right one stands, in
+            ``mmvp`` the second picture wins, ``sugarcrepe`` is strict.
 
     Raises:
         MetricError: NaN scores, tables of other sizes, or an item with nothing to choose.
 
     Source: Thrush et al. 2022, arXiv:2204.03162, equations 1 to 3; Hsieh et al. 2023, arXiv:2306.14610.
     """
-    check_compat(compat, ("clip_benchmark", "aro", "mteb", "sugarcrepe"), metric="choices")
+    check_compat(compat, ("clip_benchmark", "aro", "mteb", "mmvp", "negbench", "sugarcrepe"), metric="choices")
     scores = scores.float()
     right = diagonal(*scores.shape) if right is None else right
     valid = torch.ones_like(right) if valid is None else valid
@@ -67,8 +68,10 @@ def choose(
             f"scores are {tuple(scores.shape)}, right {tuple(right.shape)}, valid {tuple(valid.shape)}: all (N, K, L)."
         )
     check_finite(scores.masked_fill(~valid, 0), what="scores", axes=("item", "medium", "text"))
-    if compat in ("clip_benchmark", "aro", "mteb"):
-        return _first_wins(scores, right, valid, compat=compat)
+    if compat == "mmvp":
+        return _second_picture_wins(scores, right, valid)
+    if compat not in (None, "sugarcrepe"):
+        return _first_wins(scores, right, valid, compat=str(compat))
     text = _Axis.judge(scores, right & valid, valid)
     image = _Axis.judge(scores.mT, (right & valid).mT, valid.mT)
     if text is None and image is None:
@@ -132,18 +135,42 @@ def _binomial(total: Tensor, chosen: Tensor) -> Tensor:
 
 def _first_wins(scores: Tensor, right: Tensor, valid: Tensor, *, compat: str) -> Choices:
     """Argmax over each axis, as the peers do, quirks included."""
-    if compat != "aro" and not torch.equal(right, diagonal(*scores.shape)):
+    if compat not in ("aro", "negbench") and not torch.equal(right, diagonal(*scores.shape)):
         raise MetricError(f"compat '{compat}' needs medium k to belong to text k.")
     scores = scores.masked_fill(~valid, -torch.inf)
     media, texts = scores.shape[1:]
     best_text, best_medium = scores.argmax(dim=2), scores.argmax(dim=1)
-    if compat == "aro":
+    if compat in ("aro", "negbench"):
         return _only_text(right.gather(2, best_text[:, :, None]).squeeze(2).all(dim=1).float())
     both = min(media, texts)
     asked_media, asked_texts = (media, texts) if compat == "mteb" else (both, both)
     text = (best_text[:, :asked_media] == torch.arange(asked_media)).all(dim=1).float()
     image = (best_medium[:, :asked_texts] == torch.arange(asked_texts)).all(dim=1).float()
     return Choices(text, image, text * image, None, None, 0.0, {})
+
+
+def _second_picture_wins(scores: Tensor, right: Tensor, valid: Tensor) -> Choices:
+    """MMVP asks whether softmax gives the first of two pictures more than a half; if not, it takes the second."""
+    if scores.shape[1:] != (2, 2) or not torch.equal(right, diagonal(*scores.shape)) or not valid.all():
+        raise MetricError("compat 'mmvp' needs two media and two texts, medium k belonging to text k.")
+    first = scores[:, 0] > scores[:, 1]  # (N, text)
+    return Choices(None, (first[:, 0] & ~first[:, 1]).float(), None, None, None, 0.0, {})
+
+
+def text_ranks(
+    scores: Float[Tensor, "N K L"], right: Bool[Tensor, "N K L"], *, valid: Bool[Tensor, "N K L"] | None = None
+) -> Int[Tensor, " N"]:
+    """Rank of each item's right text among its wrong ones, 1 is best; a tie counts against it.
+
+    With several right texts or media, the worst of them.
+
+    Source: Ma et al. 2023, arXiv:2212.07796, section 5 (CREPE's recall over a caption and its hard negatives).
+    """
+    valid = torch.ones_like(right) if valid is None else valid
+    scores = scores.float()
+    lowest = scores.masked_fill(~(right & valid), torch.inf).amin(dim=2, keepdim=True)  # (N, K, 1)
+    ahead = ((scores >= lowest) & valid & ~right).sum(dim=2)
+    return 1 + ahead.amax(dim=1)
 
 
 def _only_text(text: Tensor) -> Choices:

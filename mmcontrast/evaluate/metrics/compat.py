@@ -10,7 +10,9 @@ from typing import Literal
 
 from mmcontrast.errors import ConfigError, did_you_mean
 
-Compat = Literal["clip_benchmark", "open_clip", "laion", "mei", "aro", "sugarcrepe", "mteb"]
+Compat = Literal[
+    "clip_benchmark", "open_clip", "laion", "mei", "aro", "sugarcrepe", "mteb", "mmvp", "negbench"
+]  # fmt: skip
 
 QUIRKS: dict[str, str] = {
     "clip_benchmark": (
@@ -23,6 +25,8 @@ QUIRKS: dict[str, str] = {
     "mei": "retrieval: average precision at 10 divides by the number of right answers, also when that is over 10",
     "aro": "choice: the first of equal scores wins",
     "sugarcrepe": "choice: strictly greater, as here",
+    "mmvp": "choice: the second of two pictures wins when both score alike",
+    "negbench": "choice: the first of equal scores wins, and right texts stand anywhere",
     "mteb": (
         "choice: the first of equal scores wins, and picture k must match text k over all texts, so the picture score "
         "of one picture and several texts is always 0"

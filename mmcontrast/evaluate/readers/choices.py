@@ -123,3 +123,8 @@ def number_of(row: dict[str, Any], name: str, *, where: str) -> int:
         return int(float(row[name]))
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: expected a number '{name}', got {row.get(name)!r}.") from error
+
+
+def media_folder(root: Path, *names: str) -> Path:
+    """The first of several folders that is there; else the first, so that every row says what it misses."""
+    return next((root / name for name in names if (root / name).is_dir()), root / names[0])

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mmcontrast.config import config
-from mmcontrast.errors import ConfigError, MissingPackage
 from mmcontrast.evaluate.collection import Collection, Entry, Listed
 from mmcontrast.evaluate.names import class_names
 from mmcontrast.evaluate.readers import READERS
-from mmcontrast.evaluate.readers.base import existing, inside, read_table, read_text
-
-MAX_CELLS = 50_000_000  # of a parquet table
+from mmcontrast.evaluate.readers.base import existing, inside
+from mmcontrast.evaluate.readers.rows import read_rows
 
 
 @READERS.register("table")
@@ -72,51 +69,9 @@ class Table:
         return Listed(path.stem, entries, classes=tuple(classes), licence=self.config.licence)
 
     def _rows(self, path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
-        if path.suffix == ".jsonl":
-            rows = _json_lines(path, needed)
-        elif path.suffix == ".parquet":
-            rows = _parquet(path, needed)
-        else:
-            rows = read_table(  # type: ignore[assignment]
-                path, needed, delimiter="\t" if path.suffix == ".tsv" else ",", quotes=self.config.quotes
-            )
+        rows = read_rows(path, needed, quotes=self.config.quotes)
         for row in rows:
             for column, separator in self.config.lists.items():
                 if isinstance(row[column], str):
                     row[column] = [part.strip() for part in row[column].split(separator) if part.strip()]
         return rows
-
-
-def _json_lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"'{path}' line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict) or any(name not in row for name in needed):
-            raise ConfigError(f"'{path}' line {number}: expected a map with {', '.join(needed) or 'fields'}.")
-        rows.append(row)
-    return rows
-
-
-def _parquet(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Columns of numbers, strings and lists; pictures and sounds inside of a table are not read."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingPackage("parquet tables need pyarrow: pip install pyarrow.") from error
-    try:
-        names = parquet.read_schema(path).names
-        lacking = [name for name in needed if name not in names]
-        if lacking:
-            raise ConfigError(f"'{path}' has no column {', '.join(lacking)}; it has: {', '.join(names)}.")
-        if parquet.read_metadata(path).num_rows * len(names) > MAX_CELLS:
-            raise ConfigError(f"'{path}' holds over {MAX_CELLS:,} cells: not the table that was expected.")
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise ConfigError(f"'{path}' is no parquet table: {error}") from error
-    return rows
