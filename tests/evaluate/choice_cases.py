@@ -64,25 +64,16 @@ def aro_order(root: Path) -> None:
 
 
 def sugarcrepe(root: Path) -> None:
-    row = {
-        "filename": "000000000001.jpg",
-        "caption": "A dog left of a cat.",
-        "negative_caption": "A cat left of a dog.",
-    }
+    name = "000000000001.jpg"
+    row = {"filename": name, "caption": "A dog left of a cat.", "negative_caption": "A cat left of a dog."}
     put(root / "data" / "swap_obj.json", json.dumps({"0": row, "7": row}))
     put(root / "data" / "add_att.json", json.dumps({"0": row | {"negative_caption": "A red dog left of a cat."}}))
-    put(root / "val2017" / row["filename"], picture(1))
+    put(root / "val2017" / name, picture(1))
 
 
 def sugarcrepe_plus(root: Path) -> None:
-    row = {
-        "id": 0,
-        "filename": "1.jpg",
-        "caption": "A red 1.",
-        "caption2": "One that is red.",
-        "negative_caption": "No.",
-    }
-    put(root / "swap_obj.json", json.dumps([row]))
+    captions = {"caption": "A red 1.", "caption2": "One that is red.", "negative_caption": "No."}
+    put(root / "swap_obj.json", json.dumps([{"id": 0, "filename": "1.jpg", **captions}]))
     put(root / "images" / "1.jpg", picture(1))
 
 
@@ -129,9 +120,8 @@ def cola(root: Path) -> None:
 
 
 def mmvp(root: Path) -> None:
-    table(
-        root / "Questions.csv", ("Question ID", "Type", "Statement"), (1, "Color", "a red dog"), (2, "Color", "a dog")
-    )
+    head = ("Question ID", "Type", "Statement")
+    table(root / "Questions.csv", head, (1, "Color", "a red dog"), (2, "Color", "a dog"))
     for number in (1, 2):
         put(root / "MLLM_VLM Images" / "Color" / f"{number}.jpg", picture(number))
 
@@ -144,17 +134,15 @@ def negbench(root: Path) -> None:
 
 
 def nevir(root: Path) -> None:
-    table(
-        root / "test.csv", ("id", "q1", "q2", "doc1", "doc2"), (1, "Who is not?", "Who is?", "One is not.", "One is.")
-    )
+    head = ("id", "q1", "q2", "doc1", "doc2")
+    table(root / "test.csv", head, (1, "Who is not?", "Who is?", "One is not.", "One is."))
 
 
 def compa_order(root: Path) -> None:
     head = ("pair_caption", "reversed_pair_caption", "triplet_caption", "pair_file", "reversed_pair_file",
             "triplet_file")  # fmt: skip
-    table(
-        root / "CompA_order" / "CompA_order_benchmark.csv", head, ("1 then 2", "2 then 1", "-", "a.wav", "b.wav", "-")
-    )
+    row = ("1 then 2", "2 then 1", "-", "a.wav", "b.wav", "-")
+    table(root / "CompA_order" / "CompA_order_benchmark.csv", head, row)
     for name, numbers in (("a", (1, 2)), ("b", (2, 1))):
         put(root / "CompA_order" / "CompA_order_files" / f"{name}.wav", tones(*numbers))
 

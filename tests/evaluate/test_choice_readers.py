@@ -169,7 +169,7 @@ def test_items_from_scene_graphs_depend_on_the_seed_alone(tmp_path: Path) -> Non
         ("aro_relation", "visual_genome_relation.json", '[{"image_path": "1.jpg"}]', "expected a number 'bbox_x'"),
         ("sugarcrepe", "data/swap_obj.json", '{"0": {"filename": "../../x", "caption": "a", "negative_caption": "b"}}',
          "leads out of"),
-        ("sugarcrepe", "data/add_obj.json", '{"0": {"filename": "x.jpg", "caption": ""}}', "expected a text 'caption'"),
+        ("sugarcrepe", "data/add_obj.json", '{"0": {"filename": "x.jpg", "caption": ""}}', "a text 'caption', got ''"),
         ("valse", "data/existence.json", '{"0": {"image_file": "x"}}', "no vote mturk.caption"),
         ("cola", "data/COLA_multiobjects_matching_benchmark.json", '[["a", "b"]]', "expected \\[picture, caption"),
         ("mmvp", "Questions.csv", "id,type,statement\n1,Color,a\n", "pairs of rows"),

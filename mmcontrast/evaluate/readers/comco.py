@@ -42,14 +42,14 @@ class ComCo:
     def read(self) -> Collection:
         """List scenes, single objects, and items over the scenes."""
         root = self.config.root
-        scenes, single = (
-            sorted(existing(root / name, what="ComCo").glob("*.png")) for name in (self.config.scenes, self.config.single)
-        )  # fmt: skip
+        folders = (self.config.scenes, self.config.single)
+        scenes, single = (sorted(existing(root / name, what="ComCo").glob("*.png")) for name in folders)
         if not scenes or not single:
             raise MissingData(f"ComCo: expected .png files under '{root / self.config.scenes}' and its sibling.")
         names = [path.stem for path in single]
         entries = [
-            Entry(f"single {path.stem}", {"kind": "single", "object": path.stem}, {"image": path}) for path in single
+            Entry(f"single {name}", {"kind": "single", "object": name}, {"image": path})
+            for name, path in zip(names, single, strict=True)
         ]
         queries = []
         for path in scenes:
