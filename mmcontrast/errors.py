@@ -21,6 +21,10 @@ class NeedsError(MMContrastError):
     """Something reads a column, label or tower that nothing provides."""
 
 
+class WindowTooShort(NeedsError):
+    """Sounds that a probe asks about are longer than what the audio tower hears: the suite goes on without it."""
+
+
 class ShardError(MMContrastError):
     """A manifest or shard that is missing, damaged, or not what its manifest says."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmcontrast import comm
 from mmcontrast.data.decode import audio_seconds, decode_audio, decode_image
-from mmcontrast.errors import ConfigError, EvaluationFailed, MetricError, SkipSample, did_you_mean
+from mmcontrast.errors import ConfigError, EvaluationFailed, MetricError, SkipSample, WindowTooShort, did_you_mean
 from mmcontrast.evaluate.base import Encoder, Shown
 from mmcontrast.evaluate.blind import bag_of_words, words_of
 from mmcontrast.evaluate.cache import EmbeddingCache
@@ -236,7 +236,7 @@ class Bench:
 
     def unordered(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """The control ``order_insensitive``: the mean of the trained encoder's embeddings of a caption's words."""
-        words = [words_of(caption) or [caption] for caption in captions]
+        words = [sorted(words_of(caption)) or [caption] for caption in captions]  # sorted: sums round alike, and tie
         vocabulary = sorted({word for each in words for word in each})
         place = {word: number for number, word in enumerate(vocabulary)}
         z, geometry = self.texts(vocabulary)["trained"], self.encoders["trained"].geometry
@@ -246,7 +246,7 @@ class Bench:
         """Refuse sounds that the encoder would hear cut: what comes last would be judged unheard.
 
         Raises:
-            ConfigError: names the first, its length and the encoder's window.
+            WindowTooShort: names the first, its length and the encoder's window.
         """
         window = self.encoders["trained"].window_seconds
         if window is None:
@@ -258,7 +258,7 @@ class Bench:
                 except SkipSample:
                     continue  # named when it is decoded
                 if seconds > window + ROUNDING_SECONDS:
-                    raise ConfigError(
+                    raise WindowTooShort(
                         f"'{rows.source}': the sound '{item.key}' lasts {seconds:.2f} s, but the audio tower hears "
                         f"{window:g} s and would judge a part. Use a model with a longer window, or make the probe "
                         "from shorter sounds."

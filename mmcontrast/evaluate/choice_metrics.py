@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmcontrast.errors import MissingData
 from mmcontrast.evaluate.base import Metric, mean_of, proportion
 from mmcontrast.evaluate.choice_items import ChoiceItems
 from mmcontrast.evaluate.metrics.choice import Choices, by_group, choose, text_ranks
@@ -45,7 +46,13 @@ class ChoiceMetrics:
         }
         kept = {name: count for name, count in counts.items() if name not in self._excluded}
         self._weights = None
-        if len(counts) > 1 and kept:
+        wanted = config.primary.endswith(" macro")
+        if wanted and not kept:
+            raise MissingData(
+                f"no category is left for '{config.primary}': all of {len(counts)} are excluded, or have fewer than "
+                f"{config.min_count} items."
+            )
+        if kept and (wanted or len(counts) > 1):
             shares = [1 / kept[name] / len(kept) if name in kept else 0.0 for name in items.categories]
             self._weights = torch.tensor(shares, dtype=torch.float64)
 
@@ -86,7 +93,7 @@ class ChoiceMetrics:
 
     def classes(self, scores: Tensor, primary: str) -> dict[str, tuple[float, int]]:
         """Each category's mean of the primary metric, and its items; nothing where there is one category."""
-        if self._weights is None:
+        if len(set(self._items.categories)) == 1:
             return {}
         name = primary.removesuffix(" macro")
         found = self._measure(scores)

@@ -62,6 +62,7 @@ class Order(Evaluator):
     def run(self, bench: Bench) -> Report:
         """Evaluate the trained encoder, and the controls beside it."""
         config = self.config
+        bench.check_window(bench.rows(config.source, config.where))
         rows, z = bench.media(config.source, config.where, "audio")
         captions = rows.field("caption")
         index, alone = complete_pairs(rows, captions, config.pair)
@@ -75,7 +76,10 @@ class Order(Evaluator):
         controls = {
             "shuffled": order_hits(score("trained", z["trained"], strangers(text["trained"], index))),
             "constant": order_hits(score("trained", constant_like(z["trained"]), text["trained"])),
-            **{name: order_hits(score("trained", z["trained"], bags)) for name, bags in bench.bags(captions).items()},
+            **{
+                name: order_hits(score("trained", z["trained"], words))
+                for name, words in {**bench.bags(captions), **bench.unordered(captions)}.items()
+            },
             "text_length": order_hits(length_scores(captions, index)),
             **{who: order_hits(score(who, z[who], text[who])) for who in z if who != "trained"},
         }

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from mmcontrast.config import OneOf, config, dump, load, to_tree
 from mmcontrast.data.shards import resolve
-from mmcontrast.errors import ConfigError, EvaluationFailed, MissingData, did_you_mean
+from mmcontrast.errors import ConfigError, EvaluationFailed, MissingData, WindowTooShort, did_you_mean
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Encoder, Report
 from mmcontrast.evaluate.bench import Bench
@@ -44,7 +44,7 @@ class SuiteResult:
     name: str
     suite: Suite
     reports: dict[str, Report]
-    skipped: dict[str, str] = field(default_factory=dict)  # evaluator -> why: a modality that the model lacks
+    skipped: dict[str, str] = field(default_factory=dict)  # evaluator -> why: what the model lacks
     absent: dict[str, str] = field(default_factory=dict)  # evaluator -> which files are not there
     failed: dict[str, str] = field(default_factory=dict)  # evaluator -> why it broke off, where that ends nothing
     about: dict[str, Any] = field(default_factory=dict)  # checkpoint, data, versions
@@ -152,6 +152,9 @@ def run_on(
             reports[label] = attempt(label, partial(kind(evaluator).run, bench))
         except EvaluationFailed as error:
             failed[label] = str(error)
+        except WindowTooShort as error:
+            skipped[label] = str(error)
+            say(f"[{number}/{len(suite.evals)}] {label}: skipped, {error}")
         except MissingData as error:
             absent[label] = str(error)
             say(f"[{number}/{len(suite.evals)}] {label}: not run, {error}")

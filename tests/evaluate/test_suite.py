@@ -110,7 +110,7 @@ def test_controls_without_a_column_are_named(
     tree = result_tree(evaluate(suite_file))
     metric = tree["evaluators"]["order"]["metrics"]["two_way"]
     # A caption and its reversal have the same length: nothing to tell them apart by.
-    assert other_controls(metric) == ["bag of words 0.0", "constant 50.0", "text length 0.0"]
+    assert other_controls(metric) == ["bag of words 0.0", "constant 50.0", "order insensitive 0.0", "text length 0.0"]
     print_table(tree)
     assert re.search(r"group .* bag of words 0\.0, .*\n.* constant 0\.0, text length 0\.0 ", capsys.readouterr().out)
     text = write_report(tree, tmp_path).read_text(encoding="utf-8")
