@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-NAMES = ("loss", "order", "loader", "index", "step", "eval", "reliability", "export", "search")
+NAMES = ("loss", "objectives", "order", "loader", "index", "step", "eval", "reliability", "export", "search")
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ class FrozenCopy(nn.Module):
 class MomentumCopy(FrozenCopy):
     """Exponential moving average of the encoders' weights.
 
-    Source: He et al. 2020, arXiv:1911.05722, equation 2.
+    Source: He et al. 2020, arXiv:1911.05722.
     """
 
     @torch.no_grad()

@@ -24,12 +24,12 @@ def times(points: Float[Tensor, "B D"], c: Float[Tensor, 1]) -> Float[Tensor, " 
 
 
 def distances(inner: Float[Tensor, "*shape"], c: Float[Tensor, 1]) -> Float[Tensor, "*shape"]:
-    """Geodesic distances from Lorentzian inner products <x, y> - time(x) time(y) (equation 3)."""
+    """Geodesic distances from Lorentzian inner products <x, y> - time(x) time(y)."""
     return torch.acosh(torch.clamp(-c * inner, min=1 + EPSILON)) / torch.sqrt(c)
 
 
 def exponential_map(vectors: Float[Tensor, "B D"], c: Float[Tensor, 1]) -> Float[Tensor, "B D"]:
-    """Points that tangent vectors at the origin lead to (equation 4)."""
+    """Points that tangent vectors at the origin lead to."""
     length = torch.sqrt(c) * vectors.norm(dim=-1, keepdim=True)
     return torch.sinh(length.clamp(EPSILON, LONGEST)) * vectors / length.clamp_min(EPSILON)
 
@@ -41,7 +41,7 @@ def logarithmic_map(points: Float[Tensor, "B D"], c: Float[Tensor, 1]) -> Float[
 
 
 def half_apertures(points: Float[Tensor, "B D"], c: Float[Tensor, 1], *, nearest: float) -> Float[Tensor, " B"]:
-    """Half of the angle of each point's entailment cone (equation 5).
+    """Half of the angle of each point's entailment cone.
 
     Args:
         nearest: constant K; points closer to the origin than it have the widest cone.
@@ -53,7 +53,7 @@ def half_apertures(points: Float[Tensor, "B D"], c: Float[Tensor, 1], *, nearest
 def exterior_angles(
     apexes: Float[Tensor, "B D"], points: Float[Tensor, "B D"], c: Float[Tensor, 1]
 ) -> Float[Tensor, " B"]:
-    """Angle at each apex between its cone's axis and the way to a point (equation 6)."""
+    """Angle at each apex between its cone's axis and the way to a point."""
     apex_times, point_times = times(apexes, c), times(points, c)
     inner = c * ((apexes * points).sum(dim=-1) - apex_times * point_times)
     across = torch.sqrt((inner.square() - 1).clamp_min(EPSILON))

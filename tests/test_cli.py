@@ -14,7 +14,9 @@ from mmcontrast.run import check, load_run
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
-    path for path in (ROOT / "configs").rglob("*.yaml") if "base" not in path.parts and path.name != "objectives.yaml"
+    path
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if "base" not in path.parts and not path.name.startswith("objectives")
 )
 
 

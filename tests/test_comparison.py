@@ -17,6 +17,7 @@ from mmcontrast.run import Run, check
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "configs/compare/objectives.yaml"
+LISTS = (SHIPPED, SHIPPED.with_name("objectives_long.yaml"))
 TINY = """
 base: {base}
 out: {out}
@@ -35,8 +36,9 @@ evals:
 """
 
 
-def test_the_shipped_comparison_differs_in_objectives_and_seeds_alone() -> None:
-    runs = runs_of(read_comparison(SHIPPED), beside=SHIPPED.parent)
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.stem)
+def test_a_shipped_comparison_differs_in_objectives_and_seeds_alone(path: Path) -> None:
+    runs = runs_of(read_comparison(path), beside=path.parent)
     first = next(iter(runs.values()))
     for run in runs.values():
         for field in ("model", "data", "optimizer", "schedule", "steps", "engine", "step"):
@@ -52,9 +54,19 @@ def test_the_half_interval_is_students() -> None:
     assert Number([1.0]).half is None
 
 
+def test_differences_are_seed_by_seed() -> None:
+    first, second = Number([1.0, 2.0, 3.0]), Number([1.5, 2.6, 3.4])
+    difference = second.minus(first)
+    assert difference is not None and difference.mean == pytest.approx(0.5)
+    assert difference.half == pytest.approx(4.303 * 0.1 / 3**0.5) and difference.is_apart_from_zero
+    # Each alone spreads far more than they differ.
+    assert first.half is not None and first.half > 2
+    assert not Number([0.0, 0.0, 0.0]).is_apart_from_zero and first.minus(Number([1.0])) is None
+
+
 def test_the_report_holds_every_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pretended(run: Run, suite: str) -> dict[str, float]:
-        assert suite == "quickstart"
+        assert suite == "drawings"
         return {"accuracy": 0.5 + 0.1 * run.seed, "seconds per step": 1.0}
 
     monkeypatch.setattr(command, "measured", pretended)
@@ -62,6 +74,7 @@ def test_the_report_holds_every_candidate(tmp_path: Path, monkeypatch: pytest.Mo
     tree = json.loads((tmp_path / "comparison.json").read_text())
     assert set(tree["numbers"]) == set(read_comparison(SHIPPED).candidates)
     assert tree["numbers"]["infonce"]["accuracy"]["values"] == [0.5, 0.6]
+    assert tree["numbers"]["siglip"]["accuracy"]["difference"] == 0.0
     page = report.read_text()
     assert all(name in page for name in tree["numbers"]) and "0.55 \u00b1 0.64" in page and "2 seed(s)" in page
 

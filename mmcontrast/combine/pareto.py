@@ -22,7 +22,7 @@ class Pareto(Combiner):
     costs one backward of each objective and none of the towers.  Objectives without a gradient there share nothing
     and are left a weight of 1 / K.
 
-    Source: Sener and Koltun 2018, arXiv:1810.04650, equations 2 and 5 (MGDA-UB) and algorithm 2; Desideri 2012.
+    Source: Sener and Koltun 2018, arXiv:1810.04650 (MGDA-UB), algorithm 2; Desideri 2012.
     """
 
     @config

@@ -19,7 +19,7 @@ class Uncertainty(Combiner):
 
     An objective that stays large is trusted less.  Losses below zero have no such reading.
 
-    Source: Kendall et al. 2018, arXiv:1705.07115, equation 10 (for cross entropies), with s = log sigma^2.
+    Source: Kendall et al. 2018, arXiv:1705.07115 (for cross entropies), with s = log sigma^2.
     """
 
     @config

@@ -28,3 +28,14 @@ class Number:
         if count < 2:
             return None
         return T_95[count - 2] * statistics.stdev(self.values) / math.sqrt(count)
+
+    def minus(self, other: Number) -> Number | None:
+        """Differences seed by seed, of runs that saw the same rows; None where the seeds are not the same number."""
+        if len(self.values) != len(other.values):
+            return None
+        return Number([a - b for a, b in zip(self.values, other.values, strict=True)])
+
+    @property
+    def is_apart_from_zero(self) -> bool:
+        """The interval leaves out zero."""
+        return self.half is not None and abs(self.mean) > self.half

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mmcontrast.data.shards import resolve
 from mmcontrast.evaluate.intervals import bootstrap, mcnemar
+from mmcontrast.evaluate.page import rendered
 from mmcontrast.evaluate.suite import read_result
 from mmcontrast.evaluate.table import console, written
 
@@ -133,11 +133,8 @@ def cells(line: Line) -> list[str]:
 
 def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Write ``out/compare.html``; return its path."""
-    import jinja2
-
-    folder = resolve("package:report")
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
-    page = environment.get_template("compare.html.j2").render(
+    page = rendered(
+        "compare.html.j2",
         names=comparison.names,
         warnings=comparison.warnings,
         lines=[

@@ -6,9 +6,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.data.shards import resolve
 from mmcontrast.errors import MMContrastError
 from mmcontrast.evaluate.collection import open_collection
+from mmcontrast.evaluate.page import rendered
 from mmcontrast.evaluate.plots import confusion_map, interval, lines, scatter, spectrum_plot
 from mmcontrast.evaluate.table import interval_text, other_controls, verdict, written
 
@@ -28,11 +28,9 @@ MOST_MEDIA_BYTES = 400_000  # one file in the page; a larger one is named instea
 
 def write_report(tree: dict[str, Any], out: Path) -> Path:
     """Draw ``out/report.html`` from a result's tree (see ``suite.result_tree``); return its path."""
-    import jinja2
-
     about, reports = tree["about"], tree["evaluators"]
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(resolve("package:report")), autoescape=True)
-    page = environment.get_template("page.html.j2").render(
+    page = rendered(
+        "page.html.j2",
         heading=about.get("run", "A model"),
         suite=tree["suite"],
         subtitle=_subtitle(tree),

@@ -19,7 +19,7 @@ class Gaussian(Geometry):
     Similarity is minus the divergence per dimension, -KL(a || b) / k with k = D / 2: not symmetric, for the query a
     should lie within the answer b.  Its sum over dimensions is two matrix products and terms of one side alone.
 
-    Source: Zamani and Bendersky 2023, arXiv:2304.14522, equations 2 to 6 (their score drops what the query alone
+    Source: Zamani and Bendersky 2023, arXiv:2304.14522 (their score drops what the query alone
     decides, and does not divide by k).
     """
 

@@ -25,8 +25,8 @@ class AffinityDistillation(Objective):
 
     Needs: the two columns, and both by the teacher; the ``group`` label if one is named.
     Relations: 0 where the student's similarities are the teacher's, at equal temperatures.
-    Source: Yang et al. 2024 (CLIP-KD), arXiv:2307.12732, equations 1 to 3 (CRD); Wu et al. 2023 (TinyCLIP),
-    arXiv:2309.12314, equation 3 (affinity mimicking, which has the cross entropy of the same distributions).
+    Source: Yang et al. 2024 (CLIP-KD), arXiv:2307.12732 (CRD); Wu et al. 2023 (TinyCLIP),
+    arXiv:2309.12314 (affinity mimicking, which has the cross entropy of the same distributions).
     """
 
     @config

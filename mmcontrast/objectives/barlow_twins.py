@@ -23,7 +23,7 @@ class BarlowTwins(Objective):
 
     Needs: the two columns.
     Relations: lightly's BarlowTwinsLoss.  There are no negatives, and no temperature.
-    Source: Zbontar et al. 2021, arXiv:2103.03230, equations 1 and 2.
+    Source: Zbontar et al. 2021, arXiv:2103.03230.
     """
 
     @config

@@ -25,7 +25,7 @@ class BYOL(Objective):
 
     Needs: the two columns, and both by the momentum copy.
     Relations: the copy's speed is ``model.momentum``.
-    Source: Grill et al. 2020, arXiv:2006.07733, equation 2.  The predictor has layer norm where theirs has batch norm.
+    Source: Grill et al. 2020, arXiv:2006.07733.  The predictor has layer norm where theirs has batch norm.
     """
 
     @config

@@ -28,7 +28,7 @@ class Captioning(Objective):
 
     Needs: the tokens of ``column`` and the ids of ``text``.
     Relations: CoCa is ``infonce`` with weight 1 plus this with weight 2; Cap is this alone, CapPa with parallel 0.75.
-    Source: Yu et al. 2022 (CoCa), arXiv:2205.01917, equation 3; Tschannen et al. 2023 (CapPa), arXiv:2306.07915,
+    Source: Yu et al. 2022 (CoCa), arXiv:2205.01917; Tschannen et al. 2023 (CapPa), arXiv:2306.07915,
     section 3.
     """
 

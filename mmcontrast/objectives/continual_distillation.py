@@ -27,7 +27,7 @@ class ContinualDistillation(Objective):
 
     Needs: the column, the column by the teacher, and the class label.
     Relations: with distinct classes, ``contrastive_distillation`` with ``keys: same``.
-    Source: Barletti et al. 2022, arXiv:2205.06688, equation 5.
+    Source: Barletti et al. 2022, arXiv:2205.06688.
     """
 
     @config

@@ -27,7 +27,7 @@ class ContrastiveDistillation(Objective):
     both columns of the pair; W a learned matrix where the widths differ, one a column.
 
     Needs: the two columns, and both by the teacher; the ``group`` label if one is named.
-    Source: ``other``: Yang et al. 2024 (CLIP-KD), arXiv:2307.12732, equation 8 (interactive contrastive learning);
+    Source: ``other``: Yang et al. 2024 (CLIP-KD), arXiv:2307.12732 (interactive contrastive learning);
     ``same``: Tian et al. 2020 (CRD), arXiv:1910.10699, with in-batch InfoNCE in the place of its memory-based NCE.
     """
 

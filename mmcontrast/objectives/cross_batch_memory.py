@@ -75,7 +75,7 @@ class CrossBatchMemory(Objective):
                 everything = torch.logaddexp(everything, log_sum_exp(past, allowed.expand_as(past)))
             return everything - picked(logits, tile.positive)
 
-        loss = symmetric_by_side(emb, self.config, per_row)
+        loss = symmetric_by_side(emb, self.config, per_row, beside=self.config.queue if use else 0)
         return Terms(loss=loss, scalars={"logit_scale": scale.detach().squeeze(0)})
 
     def after_step(self, emb: Embeddings) -> None:

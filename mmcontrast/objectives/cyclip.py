@@ -23,7 +23,7 @@ class CyCLIP(Objective):
 
     Needs: the two columns.
     Relations: CyCLIP is ``infonce`` plus this, with factors 0.25.
-    Source: Goel et al. 2022, arXiv:2205.14459, equations 2 and 3.
+    Source: Goel et al. 2022, arXiv:2205.14459.
     """
 
     @config

@@ -30,7 +30,7 @@ class DCLR(Objective):
 
     Needs: query and positive columns.
     Relations: without noise and with threshold 1, ``simcse``.
-    Source: Zhou et al. 2022, arXiv:2205.00656, equations 2 to 6.  The paper judges false negatives by another trained
+    Source: Zhou et al. 2022, arXiv:2205.00656.  The paper judges false negatives by another trained
     model; here the model judges itself, as none other is at hand.
     """
 

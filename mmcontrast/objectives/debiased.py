@@ -29,7 +29,7 @@ class Debiased(Objective):
 
     Needs: the two columns; the ``group`` label if one is named.
     Relations: prior 0 and hardness 0 is InfoNCE, up to the floor N e^{-s}, which no similarity goes below.
-    Source: Chuang et al. 2020, arXiv:2007.00224, equations 7 and 8 (one positive); hardness: Robinson et al. 2021,
+    Source: Chuang et al. 2020, arXiv:2007.00224 (one positive); hardness: Robinson et al. 2021,
     arXiv:2010.04592, section 4.
     """
 

@@ -34,7 +34,7 @@ class Decoupled(Objective):
 
     Needs: the two columns; the ``group`` label if one is named.
     Relations: a row with no negative has loss 0.
-    Source: Yeh et al. 2021, arXiv:2110.06848, equations 6 and 7.  The paper contrasts two views of a picture with
+    Source: Yeh et al. 2021, arXiv:2110.06848.  The paper contrasts two views of a picture with
     ``within``, and sums the directions where we average them.
     """
 

@@ -29,7 +29,7 @@ class DiHT(Objective):
 
     Needs: the two columns; the ``group`` label if one is named.
     Relations: alpha 1 and beta 0 is ``infonce``; alpha towards 0 and beta 0 is ``decoupled``.
-    Source: Radenovic et al. 2023, arXiv:2301.02280, equations 4 to 6.  We average the two directions.
+    Source: Radenovic et al. 2023, arXiv:2301.02280.  We average the two directions.
     """
 
     @config

@@ -24,7 +24,7 @@ class DINO(Objective):
 
     Needs: the views and crops, and the views by the momentum copy.
     Relations: lightly's DINOLoss.  As a term beside ``infonce`` it is one of the improved baselines.
-    Source: Caron et al. 2021, arXiv:2104.14294, equations 1 to 4; beside CLIP: Fini et al. 2023, arXiv:2305.08675.
+    Source: Caron et al. 2021, arXiv:2104.14294; beside CLIP: Fini et al. 2023, arXiv:2305.08675.
     The projection is the model's head and unit sphere; prototypes have length 1.
     """
 

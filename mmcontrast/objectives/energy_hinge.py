@@ -20,7 +20,7 @@ class EnergyHinge(Objective):
     over negatives j, in both directions.
 
     Needs: the two columns; the ``group`` label if one is named.
-    Source: Hadsell et al. 2006 (Dimensionality reduction by learning an invariant mapping), equation 4; the energy
+    Source: Hadsell et al. 2006 (Dimensionality reduction by learning an invariant mapping); the energy
     view: LeCun et al. 2006 (A tutorial on energy-based learning), section 2.2.  The mean over negatives is ours, so
     that a row's two parts weigh alike at any batch size.
     """

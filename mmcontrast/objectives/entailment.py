@@ -27,7 +27,7 @@ class Entailment(Objective):
     x the general column (text entails pictures), y the other, d the geodesic distance of the model's geometry.
 
     Needs: the two columns; ``model.geometry: {type: lorentz}``.
-    Source: Desai et al. 2023 (MERU), arXiv:2304.09172, equations 3 and 5 to 8.
+    Source: Desai et al. 2023 (MERU), arXiv:2304.09172.
     """
 
     any_geometry: ClassVar[bool] = True

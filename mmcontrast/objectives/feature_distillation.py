@@ -35,7 +35,7 @@ class FeatureDistillation(Objective):
     z' the teacher's; W a learned matrix where the widths differ, one a column.
 
     Needs: the columns, and the columns by the teacher.
-    Source: Yang et al. 2024 (CLIP-KD), arXiv:2307.12732, equation 4; after Romero et al. 2015, arXiv:1412.6550.
+    Source: Yang et al. 2024 (CLIP-KD), arXiv:2307.12732; after Romero et al. 2015, arXiv:1412.6550.
     CLIP-KD weighs it by 2000, since squared distances of unit vectors are small.
     """
 

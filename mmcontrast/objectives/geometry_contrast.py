@@ -21,7 +21,7 @@ class GeometryContrast(Objective):
 
     Needs: the two columns.
     Relations: on the sphere it is ``infonce`` with one pair; on ``lorentz``, ``entailment`` without its cones.
-    Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4; with KL: Zamani and Bendersky 2023,
+    Source: van den Oord et al. 2018, arXiv:1807.03748; with KL: Zamani and Bendersky 2023,
     arXiv:2304.14522, section 3.
     """
 

@@ -31,7 +31,7 @@ class InfoNCE(Objective):
 
     Needs: the columns of the pairs; the ``group`` label if one is named.
     Relations: one pair without groups is open_clip's ClipLoss.
-    Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4; Radford et al. 2021, arXiv:2103.00020, figure 3.
+    Source: van den Oord et al. 2018, arXiv:1807.03748; Radford et al. 2021, arXiv:2103.00020, figure 3.
     """
 
     @config

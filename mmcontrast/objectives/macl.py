@@ -24,7 +24,7 @@ class MACL(Objective):
 
     Needs: the two columns; the ``group`` label if one is named.
     Relations: ``within`` is lightly's MACLLoss.
-    Source: Huang et al. 2023, arXiv:2207.07874, equations 8 and 11.
+    Source: Huang et al. 2023, arXiv:2207.07874.
     """
 
     @config

@@ -23,7 +23,7 @@ class Margin(Objective):
     over negatives j, in both directions.
 
     Needs: the two columns; the ``group`` label if one is named.
-    Source: Faghri et al. 2018, arXiv:1707.05612, equations 5 (sum) and 6 (hardest, VSE++).  We average the two
+    Source: Faghri et al. 2018, arXiv:1707.05612; ``hardest`` is VSE++.  We average the two
     directions and the rows, where the paper sums.
     """
 

@@ -26,7 +26,7 @@ class Matryoshka(Objective):
 
     Needs: those of the inner objective.
     Relations: one width, model.dim, is the inner objective.
-    Source: Kusupati et al. 2022, arXiv:2205.13147, equation 1.
+    Source: Kusupati et al. 2022, arXiv:2205.13147.
     """
 
     @config

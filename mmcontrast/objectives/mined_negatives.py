@@ -26,7 +26,7 @@ class MinedNegatives(Objective):
 
     Needs: query, positive and negative columns; the score labels and the ``group`` label if named.
     Relations: without negatives, ``simcse``.  One negative is DPR; cross-batch negatives and denoising are RocketQA.
-    Source: Karpukhin et al. 2020, arXiv:2004.04906, equation 2; Qu et al. 2021, arXiv:2010.08191, section 3.2
+    Source: Karpukhin et al. 2020, arXiv:2004.04906; Qu et al. 2021, arXiv:2010.08191, section 3.2
     (a negative counts as false when its score is above 0.9, and is sampled below 0.1, which is for the miner).
     """
 

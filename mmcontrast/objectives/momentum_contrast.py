@@ -35,8 +35,8 @@ class MomentumContrast(Objective):
 
     Needs: the two columns, and both by the momentum copy; the ``group`` label if one is named.
     Relations: without ``in_batch`` and ``hardest``, two views of one modality are MoCo, made symmetric.
-    Source: He et al. 2020, arXiv:1911.05722, equation 1 and algorithm 1; across modalities: Li et al. 2021 (ALBEF),
-    arXiv:2107.07651, equation 1; keeping the hardest k: Kalantidis et al. 2020, arXiv:2010.01028, section 3.1.
+    Source: He et al. 2020, arXiv:1911.05722, algorithm 1; across modalities: Li et al. 2021 (ALBEF),
+    arXiv:2107.07651; keeping the hardest k: Kalantidis et al. 2020, arXiv:2010.01028, section 3.1.
     """
 
     @config
@@ -80,7 +80,8 @@ class MomentumContrast(Objective):
                 logits, negative = scale * tile.similarity, tile.negative & self.config.in_batch
                 return self._row(logits, tile.positive, negative, past, allowed.expand_as(past))
 
-            total = total + compare(query, [Key(keys[1 - side], "positive")], per_row, group=group) / 2
+            key = Key(keys[1 - side], "positive")
+            total = total + compare(query, [key], per_row, group=group, beside=self.config.queue) / 2
         both = (queries[0].present & queries[1].present).float()
         return Terms(loss=comm.row_mean(total, both), scalars={"logit_scale": scale.detach().squeeze(0)})
 

@@ -82,6 +82,7 @@ def compare(
     *,
     group: Tensor | None = None,
     similarity: Similarity | None = None,
+    beside: int = 0,
 ) -> Tensor:
     """Apply ``per_row`` to each row's similarities with all ranks' keys: (B,), or (B, n) if it returns (R, n).
 
@@ -91,10 +92,11 @@ def compare(
         keys: columns of this rank, gathered here in this order.
         group: (B,) rows of equal value are ``alike``; negative values are no group.
         similarity: of rows with keys; None: the dot product.
+        beside: how many more keys ``per_row`` compares each row with by itself; tiles have as many rows less.
     """
     rows = len(query.z)
     table = _KeyTable.gathered(keys, group, similarity or _dot_product)
-    tile_rows = max(1, TILE_CELLS // len(table.z))
+    tile_rows = max(1, TILE_CELLS // (len(table.z) + beside))
     if rows <= tile_rows:
         return per_row(table.tile(query.z, slice(0, rows), group))
 
@@ -172,11 +174,13 @@ def symmetric_by_side(
     *,
     within: bool = False,
     similarity: Similarity | None = None,
+    beside: int = 0,
 ) -> Float[Tensor, ""]:
     """:func:`symmetric` for losses that compare a query with more than the batch's keys.
 
     Args:
         per_row: takes a tile, its queries (R, D) and the place of the query column in the pair.
+        beside: as :func:`compare` has it.
     """
     columns = [emb[name] for name in config.pair]
     group = emb.label(config.group) if config.group else None
@@ -188,7 +192,7 @@ def symmetric_by_side(
         def one_side(tile: Tile, queries: Tensor = queries, side: int = side) -> Tensor:
             return per_row(tile, queries[tile.rows], side)
 
-        total = total + compare(query, keys, one_side, group=group, similarity=similarity) / 2
+        total = total + compare(query, keys, one_side, group=group, similarity=similarity, beside=beside) / 2
     return comm.row_mean(total, (columns[0].present & columns[1].present).float())
 
 

@@ -26,7 +26,7 @@ class PassageCentric(Objective):
 
     Needs: query, passage and negative columns; the ``group`` label if one is named.
     Relations: alpha 0 is ``simcse`` of the query and its passage.
-    Source: Ren et al. 2021, arXiv:2108.06027, equations 3 to 5.
+    Source: Ren et al. 2021, arXiv:2108.06027.
     """
 
     @config

@@ -24,7 +24,7 @@ class Prototypes(nn.Module):
 def sinkhorn(scores: Float[Tensor, "N K"], *, epsilon: float, iterations: int) -> Float[Tensor, "N K"]:
     """Soft assignment of rows to prototypes in which prototypes get equal mass; each row sums to 1.
 
-    Source: Caron et al. 2020, arXiv:2006.09882, equation 3 and its appendix; Cuturi 2013, arXiv:1306.0895.
+    Source: Caron et al. 2020, arXiv:2006.09882 and its appendix; Cuturi 2013, arXiv:1306.0895.
     """
     if not len(scores):
         return scores

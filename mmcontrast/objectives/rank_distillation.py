@@ -25,7 +25,7 @@ class RankDistillation(Objective):
     S_ij = sim(a_i, b_j) and T_ij the teacher's, in both directions; listmle is divided by the list's length.
 
     Needs: the two columns, and both by the teacher.
-    Source: Liu et al. 2023 (RankCSE), arXiv:2305.16726, equations 5 to 8; Xia et al. 2008 for ListMLE.
+    Source: Liu et al. 2023 (RankCSE), arXiv:2305.16726; Xia et al. 2008 for ListMLE.
     """
 
     @config

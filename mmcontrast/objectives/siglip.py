@@ -28,7 +28,7 @@ class SigLIP(Objective):
 
     Needs: the two columns; the ``group`` label if one is named.
     Relations: one pair without groups is open_clip's SigLipLoss.
-    Source: Zhai et al. 2023, arXiv:2303.15343, equation in section 3.2.
+    Source: Zhai et al. 2023, arXiv:2303.15343, section 3.2.
     """
 
     @config

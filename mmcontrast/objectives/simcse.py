@@ -25,7 +25,7 @@ class SimCSE(Objective):
 
     Needs: the query and positive columns, the negative if one is named; the ``group`` label if one is named.
     Relations: sentence-transformers' MultipleNegativesRankingLoss at scale 1 / temperature.
-    Source: Gao et al. 2021, arXiv:2104.08821, equations 4 (unsupervised) and 5 (supervised).
+    Source: Gao et al. 2021, arXiv:2104.08821.
     """
 
     @config

@@ -23,7 +23,7 @@ class SimSiam(Objective):
 
     Needs: the two columns.
     Relations: ``byol`` with ``model.momentum`` 0 and without the factor 4.
-    Source: Chen and He 2021, arXiv:2011.10566, equations 2 to 4.  The predictor has layer norm where theirs has batch
+    Source: Chen and He 2021, arXiv:2011.10566.  The predictor has layer norm where theirs has batch
     norm.
     """
 

@@ -26,7 +26,7 @@ class SoftTargets(Objective):
 
     Needs: the two columns, and both by the momentum copy or the teacher.
     Relations: alpha 0 is ``infonce``.
-    Source: Li et al. 2021 (ALBEF), arXiv:2107.07651, equation 6, over the batch in the place of its queue; targets
+    Source: Li et al. 2021 (ALBEF), arXiv:2107.07651, over the batch in the place of its queue; targets
     from a teacher: Andonian et al. 2022, arXiv:2204.04588, section 3.
     """
 

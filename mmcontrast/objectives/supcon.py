@@ -29,9 +29,8 @@ class SupCon(Objective):
     Needs: the columns and the class label (a negative class is its row alone).
     Relations: ``all`` over the views of one modality is SupCon; ``across`` over image and text is UniCL; with all
     classes distinct, ``across`` over two columns is ``infonce``.
-    Source: Khosla et al. 2020, arXiv:2004.11362, equation 2; across: Yang et al. 2022, arXiv:2204.03610, equations
-    3 and 4; balanced: Zhu et al. 2022, arXiv:2207.09052, class averaging of section 3.3, without its class
-    complement.
+    Source: Khosla et al. 2020, arXiv:2004.11362, equation 2; across: Yang et al. 2022, arXiv:2204.03610; balanced:
+    Zhu et al. 2022, arXiv:2207.09052, class averaging of section 3.3, without its class complement.
     """
 
     @config

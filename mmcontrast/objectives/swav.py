@@ -26,7 +26,7 @@ class SwAV(Objective):
 
     Needs: the views and crops.
     Relations: lightly's SwaVLoss.  A view of another modality is a view like any other.
-    Source: Caron et al. 2020, arXiv:2006.09882, equations 2, 3 and 6.  There is no queue of past scores: a global
+    Source: Caron et al. 2020, arXiv:2006.09882.  There is no queue of past scores: a global
     batch should have several times as many rows as there are prototypes.
     """
 

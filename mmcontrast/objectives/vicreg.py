@@ -24,7 +24,7 @@ class VICReg(Objective):
 
     Needs: the two columns.
     Relations: lightly's VICRegLoss at scale 1.  No negatives, no temperature.
-    Source: Bardes et al. 2022, arXiv:2105.04906, equations 1 to 6; the halved variance term as in the authors' code.
+    Source: Bardes et al. 2022, arXiv:2105.04906; the halved variance term as in the authors' code.
     Their embeddings are unbounded.  On the unit sphere a dimension's deviation is about 1 / sqrt(D), hence ``scale``.
     """
 

@@ -24,7 +24,7 @@ class VonNeumannEntropy(Objective):
 
     Needs: the columns.
     Relations: with orthonormal rows it is -log N, with equal rows 0.
-    Source: Kim et al. 2023, arXiv:2304.01434, equation 3; effective rank: Roy and Vetterli 2007.
+    Source: Kim et al. 2023, arXiv:2304.01434; effective rank: Roy and Vetterli 2007.
     """
 
     @config
@@ -64,5 +64,7 @@ def spectral_entropy(z: Tensor) -> Tensor:
     z = normalize(z, dim=1)
     # The smaller of the two Gram matrices: they share their non-zero eigenvalues.
     moment = z.T @ z if len(z) >= z.shape[1] else z @ z.T
+    if not moment.isfinite().all():
+        return moment.sum()  # for the guard, which names the rows; the solver would end the run
     values = torch.linalg.eigvalsh(moment / len(z)).clamp_min(1e-10)  # (min(N, D),)
     return -(values * values.log()).sum()

@@ -111,7 +111,10 @@ class InverseRoot(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Float[Tensor, "K D D"]) -> Float[Tensor, "K D D"]:
         """Return the inverse square roots."""
-        values, vectors = torch.linalg.eigh(matrix)
+        if matrix.isfinite().all():
+            values, vectors = torch.linalg.eigh(matrix)
+        else:  # for the guard, which names the rows; the solver would end the run
+            values, vectors = torch.full_like(matrix[..., 0], torch.nan), torch.full_like(matrix, torch.nan)
         roots = values.clamp_min(torch.finfo(values.dtype).tiny).sqrt()
         ctx.save_for_backward(roots, vectors)
         return (vectors / roots[:, None, :]) @ vectors.transpose(1, 2)

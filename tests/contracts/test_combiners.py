@@ -126,7 +126,7 @@ def test_two_gradients_meet_where_the_paper_says() -> None:
     z = torch.tensor([[1.0, 0.0]], requires_grad=True)
     losses = {"a": (z * torch.tensor([[2.0, 0.0]])).sum(), "b": (z * torch.tensor([[0.0, 1.0]])).sum() + 5}
     factors = Pareto(Pareto.Config(normalize="none"), names=["a", "b"]).factors(losses, [z])
-    # Equation 4 of Sener and Koltun: a = (g_b - g_a) . g_b / |g_a - g_b|^2.
+    # The closed form for two of Sener and Koltun: a = (g_b - g_a) . g_b / |g_a - g_b|^2.
     assert [float(factors[name]) for name in "ab"] == pytest.approx([0.2, 0.8], abs=1e-6)
 
 

@@ -101,6 +101,23 @@ def test_momentum_contrast_finds_the_copys_key_among_the_queue(hardest: int | No
     assert float(objective(emb).loss.detach()) == pytest.approx(mean(expected), rel=2e-5)
 
 
+def test_a_queue_counts_in_the_size_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    emb = averaged(made_up(*PAIR, seed=5, absent=0.2), seed=6)
+    objective = attached(MomentumContrast(MomentumContrast.Config(queue=16)))
+    objective.after_step(averaged(made_up(*PAIR, seed=7), seed=8))
+    whole = objective(emb).loss
+    rows, inner = [], objective._row
+
+    def watched(logits: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        rows.append(len(logits))
+        return inner(logits, *others)
+
+    monkeypatch.setattr(objective, "_row", watched)
+    monkeypatch.setattr("mmcontrast.objectives.pairwise.TILE_CELLS", 2 * (9 + 16))
+    torch.testing.assert_close(objective(emb).loss, whole, atol=1e-6, rtol=1e-6)
+    assert max(rows) == 2
+
+
 def test_a_queue_smaller_than_the_batch_is_a_problem() -> None:
     for cls in (MomentumContrast, CrossBatchMemory):
         objective = cls(cls.Config(queue=16))

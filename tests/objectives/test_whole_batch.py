@@ -65,7 +65,7 @@ def test_cyclip_compares_similarities_with_their_mirror() -> None:
     assert found == pytest.approx(0.25 * in_modal + 0.5 * cross_modal, rel=2e-5)
 
 
-def test_barlow_twins_is_equations_1_and_2() -> None:
+def test_barlow_twins_is_its_formula() -> None:
     emb = made_up(*PAIR, seed=3, absent=0.2)
     a, b = rows_with_both(emb)
 

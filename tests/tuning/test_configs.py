@@ -29,6 +29,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("lit", ("towers.image.", "towers.audio."), ("towers.text.", "heads.")),
         ("lora", ("towers.image.stem", "towers.audio.", "towers.text.embed"), ("towers.image.stages.1", "heads.")),
+        ("sparse_codes", ("towers.", "heads."), ()),
     ],
 )
 def test_a_config_of_posttrain_runs(
@@ -36,6 +37,7 @@ def test_a_config_of_posttrain_runs(
 ) -> None:
     tree = merge(read_tree(CONFIGS / f"posttrain/{name}.yaml"), read_tree(CONFIGS / "smoke/quickstart_tiny.yaml"))
     tree = merge(tree, {"out": str(tmp_path), "steps": 2, "threads": 1, "optimizer": {"lr": 0.01}})
+    tree["objectives"] = read_tree(CONFIGS / f"posttrain/{name}.yaml")["objectives"]
     for fields in tree["model"]["training"].values():
         fields["weights"] = str(first)
     train(parse(Run, tree))
@@ -48,3 +50,4 @@ def test_a_config_of_posttrain_runs(
     assert not any(key.startswith(still) for key in changed)
     assert all(any(key.startswith(prefix) for key in changed) for prefix in moves)
     assert any(".lora_" in key for key in after) == (name == "lora")
+    assert any(key.startswith("objectives.codes.") for key in after) == (name == "sparse_codes")

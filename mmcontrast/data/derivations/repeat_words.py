@@ -16,7 +16,7 @@ class RepeatWords(Derivation):
     Two views of one sentence by dropout alone have the same length, which a text tower takes for likeness; repeated
     words keep it from that.
 
-    Source: Wu et al. 2021, ESimCSE, arXiv:2109.04380, equations 3 and 4 (their rate is 0.32, over sub-words).
+    Source: Wu et al. 2021, ESimCSE, arXiv:2109.04380 (their rate is 0.32, over sub-words).
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("text",)
