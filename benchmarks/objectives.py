@@ -43,7 +43,7 @@ WIDTH = 512
 CLASSES = 20_000  # of CatLIP's vocabulary
 NOUNS = 8  # classes of a row
 TURNS = 2
-SMALL_TILE = 2**16  # cells
+SMALL_TILE = 2**18  # cells
 MMAP_THRESHOLD = -3  # of mallopt: larger blocks go back to the system when freed, so that peaks can be read
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -114,6 +114,7 @@ def names() -> list[str]:
 
 def measure() -> list[Row]:
     """Weigh and time each objective, then the two steps."""
+    steps = apart(catlip_step, "")
     found = {name: apart(measured, name) for name in names()}
     rows = []
     for name, each in found.items():
@@ -139,7 +140,7 @@ def measure() -> list[Row]:
                 setting=f"{setting}; grows {each.growth:.1f} times when rows double",
             )
         )
-    return [*rows, apart(catlip_step, "")]
+    return [*rows, steps]
 
 
 def apart(what: Callable[[str], Any], name: str) -> Any:
@@ -176,11 +177,11 @@ def measured(name: str) -> Measured:
     """Weigh the objective, then time it in turns with InfoNCE."""
     print(name, file=sys.stderr, flush=True)
     ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 65536)
-    Case(name, 256).step()  # code and the threads' own buffers are loaded before anything is counted
-    megabytes = weigh(Case(name, ROWS))
     whole, pairwise.TILE_CELLS, cyclip.TILE_CELLS = pairwise.TILE_CELLS, SMALL_TILE, SMALL_TILE
+    Case(name, 1024).step()  # code and the threads' own buffers are loaded before anything is counted
     less, more = (weigh(Case(name, rows)) for rows in (1024, 2048))
     pairwise.TILE_CELLS = cyclip.TILE_CELLS = whole
+    megabytes = weigh(Case(name, ROWS))
     ours, theirs = Case(name, ROWS), Case("infonce", ROWS)
     theirs.step()  # ours has run
     first, second = in_turns(ours.step, theirs.step, turns=TURNS, warm_up=0, clock=time.process_time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +27,7 @@ from mmcontrast.geometry import GEOMETRIES
 from mmcontrast.guard import GuardConfig
 from mmcontrast.model import Model, ModelConfig, modality_of, spaces_of
 from mmcontrast.objectives import OBJECTIVES
+from mmcontrast.objectives.base import Objective
 from mmcontrast.optim import OPTIMIZERS, SCHEDULES
 from mmcontrast.optim.adamw import AdamW
 from mmcontrast.optim.average import AverageConfig
@@ -147,7 +148,7 @@ def check(run: Run) -> list[str]:
     objectives = build_objectives(run)
     check_needs({name: objective.needs() for name, objective in objectives.items()}, run)
     check_objectives(run, objectives)
-    trained = check_training(run.model)
+    trained = check_training(run.model, objectives.values())
     check_writable(run.out)
     local = run.data.batch_rows // world_size
     lines = [f"{world_size} rank(s) x {local} rows = {run.data.batch_rows:,} rows per update, {run.steps:,} updates"]
@@ -207,8 +208,11 @@ def _compile_problems(run: Run) -> list[str]:
     ]
 
 
-def check_training(model: ModelConfig) -> list[str]:
+def check_training(model: ModelConfig, objectives: Collection[Objective] = ()) -> list[str]:
     """What of each tower is trained, in words; nothing where all of every tower is.
+
+    Args:
+        objectives: some learn something of their own that is worth a run.
 
     Raises:
         ConfigError: a tower cannot be trained as its fields say, or nothing is left to train.
@@ -222,7 +226,8 @@ def check_training(model: ModelConfig) -> list[str]:
         sizes = [(each.numel(), each.requires_grad) for each in built.towers[name].parameters()]
         total, trained = sum(size for size, _ in sizes), sum(size for size, wanted in sizes if wanted)
         lines.append(f"tower {name}: {trained:,} of {total:,} parameters are trained")
-    if not any(parameter.requires_grad for parameter in built.parameters()):
+    trainable = any(parameter.requires_grad for parameter in built.parameters())
+    if not trainable and not any(objective.learns_alone for objective in objectives):
         raise ConfigError("model.training: every tower and head is frozen; nothing would be trained.")
     return lines
 

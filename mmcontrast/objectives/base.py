@@ -43,6 +43,7 @@ class Objective(nn.Module):
     """
 
     any_geometry: ClassVar[bool] = False  # it compares as the geometry does; others by dot products
+    learns_alone: ClassVar[bool] = False  # its own weights are worth a run in which every tower and head is frozen
 
     class Config:
         """Fields of the objective; each subclass has its own."""

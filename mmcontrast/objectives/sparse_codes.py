@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -40,6 +40,8 @@ class SparseCodes(Objective):
     Source: Wen et al. 2025, arXiv:2503.01776, and its authors' code, for one column up to the weight of negatives
     (they count each twice).  Theirs counts a latent's use within the update; here it counts from the next one on.
     """
+
+    learns_alone: ClassVar[bool] = True
 
     @config
     class Config:
