@@ -118,7 +118,8 @@ class TowerEncoder:
             NeedsError: the model has no audio tower.
             ConfigError: the tower has no choice, or there is no such rule.
         """
-        self.spec("audio")
+        if self.spec("audio").fusion is not None:
+            raise ConfigError("this audio tower hears all of a long sound, as four spectrograms: there is no choice.")
         config = self.model.config
         tower = to_tree(config.towers["audio"])
         if "length" not in tower:
@@ -146,10 +147,11 @@ class TowerEncoder:
         """Count sounds by length; say once what becomes of those that are longer than the window."""
         longer = sum(len(item) > spec.samples for item in items)
         if longer and not self.sounds["longer"]:
-            words = "four spectrograms of all of it" if spec.fusion is not None else spec.length.in_words()["longer"]
+            words = f"{spec.length.in_words()['longer']} (model.towers.audio.length.long)"
+            if spec.fusion is not None:
+                words = "all of it, as four spectrograms"
             warnings.warn(
-                f"sounds are longer than the audio tower's window of {spec.seconds:g} s: heard is {words} "
-                "(model.towers.audio.length.long).",
+                f"sounds are longer than the audio tower's window of {spec.seconds:g} s: heard is {words}.",
                 stacklevel=3,
             )
         shorter = sum(len(item) < spec.samples for item in items)

@@ -50,6 +50,11 @@ class HTSATFusion(HTSAT):
         fusion: FusionKind = "aff_2d"  # attentional, by a sum alone, or attentional twice
         antialias: bool = True  # in the shrinking of the whole sound
 
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.length.long != "start":
+                raise ValueError("length.long has no effect: all of a long sound is heard. Leave it out.")
+
         def input_spec(self) -> AudioSpec:
             """Four spectrograms of sounds of any length."""
             four = Fusion(mel=self.mel, antialias=self.antialias)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from mmcontrast.config import parse
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate.encoder import TowerEncoder
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.specs import ClipLength
+from mmcontrast.towers import TOWERS
 from tests import tiny
 
 SAMPLES = 2000  # of the tiny tower's window
@@ -66,3 +68,22 @@ def test_one_window_is_the_start_or_the_middle() -> None:
         with pytest.warns(UserWarning, match="samples"):
             z = chosen.encode("audio", [long])
         assert torch.equal(z, chosen.encode("audio", [long[start : start + SAMPLES]]))
+
+
+def test_a_tower_with_fusion_hears_all_of_a_long_sound_always_alike_and_has_no_choice() -> None:
+    cls = TOWERS.get("htsat_fusion")
+    sizes = {"size": 32, "width": 8, "depths": (1, 1), "heads": (2, 2), "window": 4}
+    torch.manual_seed(0)
+    tower = cls.Config(seconds=0.25, mel=tiny.MEL, **sizes)
+    fused = TowerEncoder(Model(ModelConfig(dim=8, towers={"audio": tower})), batch_rows=2)
+    items = sounds(500, SAMPLES, 9000)
+    with pytest.warns(UserWarning, match="all of it, as four spectrograms"):
+        z = fused.encode("audio", items)
+    assert torch.equal(fused.encode("audio", items), z) and fused.read_seconds is None
+    ending = items[2].copy()
+    ending[5000:] = 0
+    assert not torch.allclose(fused.encode("audio", [ending])[0], z[2], atol=1e-4)
+    with pytest.raises(ConfigError, match="there is no choice"):
+        fused.hearing("center")
+    with pytest.raises(ConfigError, match=r"length\.long has no effect"):
+        parse(cls.Config, {"length": {"long": "windows"}})
