@@ -5,7 +5,7 @@ Letters: F frequencies, N samples around a clip, L samples of a frame.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,8 +19,7 @@ class FrontEnd(nn.Module):
     Its three parts are also what an export is made of: :meth:`prepared`, :meth:`energies` and :meth:`finished`.
     """
 
-    class Config:
-        """Fields of the front end; each subclass has its own."""
+    Config: ClassVar[Any]  # fields of the front end; each subclass has its own
 
     def __init__(self, config: Any) -> None:
         super().__init__()
