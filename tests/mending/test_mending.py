@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mmcontrast.config import dump, load
 from mmcontrast.errors import ConfigError
-from mmcontrast.evaluate.suite import SCHEMA
+from mmcontrast.evaluate.suite import SCHEMA, Suite
 from mmcontrast.mending import command
 from mmcontrast.mending.differences import differences
-from mmcontrast.mending.setup import BASELINE, Mending, read_mending, runs_of
+from mmcontrast.mending.setup import BASELINE, Mending, check_metrics, read_mending, runs_of
+from mmcontrast.run import check
 
 ROOT = Path(__file__).parents[2]
 POSTTRAIN = """
@@ -42,6 +45,17 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "mending.yaml"
     path.write_text(MENDING.format(base="base.yaml", out=tmp_path / "out"))
     return path
+
+
+def test_the_shipped_mending_asks_for_what_its_suite_measures(tmp_path: Path) -> None:
+    path = ROOT / "configs/mend/quickstart.yaml"
+    mending = read_mending(path, [f"out={tmp_path}"])
+    for run in runs_of(mending, beside=path.parent).values():
+        check(run)
+    suite = load(Suite, path.parent / mending.suite)
+    check_metrics(mending, suite)
+    probes = {each.removeprefix("probe:{probes}/") for each in re.findall(r"probe:\S+?(?=[\",])", dump(suite))}
+    assert probes == mending.probes.keys()
 
 
 def test_a_post_training_starts_from_the_baseline_of_its_seed(config: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Letters: Q queries, M targets.  A tie with a wrong answer counts against the rig
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -76,21 +76,89 @@ def rank_first(
     Raises:
         MetricError: embeddings that are not finite, or a query without a right answer.
     """
+    _check_points(queries, targets)
+    tiles = Tiles(queries, targets, query_ids, target_ids, similarity=similarity, tile_cells=tile_cells)
+    return tiles.ranks([_rank_tile(tile) for tile in tiles])
+
+
+def rank_and_order(
+    queries: Float[Tensor, "Q D"],
+    targets: Float[Tensor, "M D"],
+    query_ids: Int[Tensor, " Q"],
+    target_ids: Int[Tensor, " M"],
+    *,
+    k: int,
+    similarity: Similarity,
+    tile_cells: int = TILE_CELLS,
+) -> tuple[Ranks, TopOrder]:
+    """``rank_first`` and ``top_order`` from the same scores, which are computed once.
+
+    Raises:
+        MetricError: embeddings that are not finite, or a query without a right answer.
+    """
+    _check_points(queries, targets)
+    tiles = Tiles(queries, targets, query_ids, target_ids, similarity=similarity, tile_cells=tile_cells)
+    both = [(_order_tile(tile, k), _rank_tile(tile)) for tile in tiles]
+    return tiles.ranks([ranked for _, ranked in both]), tiles.order([ordered for ordered, _ in both])
+
+
+def _check_points(queries: Tensor, targets: Tensor) -> None:
     for name, points in (("queries", queries), ("targets", targets)):
         check_finite(points, what=f"embeddings of the {name}", axes=("row", "dimension"))
-    right_of = RightAnswers.of(query_ids, target_ids)
-    rows = max(1, tile_cells // max(1, len(targets)))
-    better, ties = torch.empty_like(query_ids), torch.empty_like(query_ids)
-    for start in range(0, len(queries), rows):
-        part = slice(start, min(start + rows, len(queries)))
-        scores = similarity(queries[part], targets).float()
-        owner, column = right_of.cells(part)
-        right = scores[owner, column]
-        best = scores.new_full((len(scores),), -torch.inf).scatter_reduce(0, owner, right, reduce="amax")
-        scores[owner, column] = -torch.inf  # what is left are wrong answers
-        better[part] = (scores > best[:, None]).sum(dim=1)
-        ties[part] = (scores == best[:, None]).sum(dim=1)
-    return Ranks(1 + better + ties, better, ties, len(target_ids), right_of.counts)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Scores of some queries against all targets, and the cells of right answers."""
+
+    scores: Float[Tensor, "q M"]
+    owner: Int[Tensor, " P"]
+    column: Int[Tensor, " P"]
+
+
+class Tiles:
+    """All scores, some queries at a time, and what their results are put together to.
+
+    Raises:
+        MetricError: a query has no right answer among the targets.
+    """
+
+    def __init__(
+        self,
+        queries: Float[Tensor, "Q D"],
+        targets: Float[Tensor, "M D"],
+        query_ids: Int[Tensor, " Q"],
+        target_ids: Int[Tensor, " M"],
+        *,
+        similarity: Similarity,
+        tile_cells: int,
+    ) -> None:
+        self._queries, self._targets, self._similarity = queries, targets, similarity
+        self._right = RightAnswers.of(query_ids, target_ids)
+        self._rows = max(1, tile_cells // max(1, len(targets)))
+
+    def __iter__(self) -> Iterator[Tile]:
+        for start in range(0, len(self._queries), self._rows):
+            part = slice(start, min(start + self._rows, len(self._queries)))
+            yield Tile(self._similarity(self._queries[part], self._targets).float(), *self._right.cells(part))
+
+    def ranks(self, parts: list[tuple[Tensor, Tensor]]) -> Ranks:
+        """Put the tiles' counts of better and equal wrong answers together."""
+        better, ties = (torch.cat(each) for each in zip(*parts, strict=True))
+        return Ranks(1 + better + ties, better, ties, len(self._targets), self._right.counts)
+
+    def order(self, parts: list[tuple[Tensor, Tensor, Tensor]]) -> TopOrder:
+        """Put the tiles' first answers together."""
+        return TopOrder(*(torch.cat(each) for each in zip(*parts, strict=True)), self._right.counts)
+
+
+def _rank_tile(tile: Tile) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"]]:
+    """Wrong answers above and beside each query's best right one.  Right cells of the scores are overwritten."""
+    scores = tile.scores
+    right = scores[tile.owner, tile.column]
+    best = scores.new_full((len(scores),), -torch.inf).scatter_reduce(0, tile.owner, right, reduce="amax")
+    scores[tile.owner, tile.column] = -torch.inf  # what is left are wrong answers
+    return (scores > best[:, None]).sum(dim=1), (scores == best[:, None]).sum(dim=1)
 
 
 @dataclass(frozen=True)
@@ -169,19 +237,16 @@ def top_order(
     Raises:
         MetricError: a query has no right answer among the targets.
     """
-    right_of = RightAnswers.of(query_ids, target_ids)
-    rows = max(1, tile_cells // max(1, len(targets)))
-    positions, tops, rights = [], [], []
-    for start in range(0, len(queries), rows):
-        part = slice(start, min(start + rows, len(queries)))
-        scores = similarity(queries[part], targets).float()
-        right = torch.zeros(scores.shape, dtype=torch.bool)
-        right[right_of.cells(part)] = True
-        order = _wrong_first(scores, right, k)
-        positions.append(order)
-        tops.append(scores.gather(1, order))
-        rights.append(right.gather(1, order).int())
-    return TopOrder(torch.cat(positions), torch.cat(tops), torch.cat(rights), right_of.counts)
+    tiles = Tiles(queries, targets, query_ids, target_ids, similarity=similarity, tile_cells=tile_cells)
+    return tiles.order([_order_tile(tile, k) for tile in tiles])
+
+
+def _order_tile(tile: Tile, k: int) -> tuple[Int[Tensor, "q k"], Float[Tensor, "q k"], Int[Tensor, "q k"]]:
+    """Positions and scores of each query's first k answers, and which of them are right."""
+    right = torch.zeros(tile.scores.shape, dtype=torch.bool)
+    right[tile.owner, tile.column] = True
+    order = _wrong_first(tile.scores, right, k)
+    return order, tile.scores.gather(1, order), right.gather(1, order).int()
 
 
 def _wrong_first(scores: Tensor, right: Tensor, k: int) -> Tensor:

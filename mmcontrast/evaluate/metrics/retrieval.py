@@ -14,7 +14,7 @@ from torch import Tensor
 from mmcontrast.errors import MetricError
 from mmcontrast.evaluate.metrics.compat import check_compat
 from mmcontrast.evaluate.metrics.finite import check_finite
-from mmcontrast.evaluate.metrics.ranks import Ranks, Similarity, TopOrder, rank_first, top_order
+from mmcontrast.evaluate.metrics.ranks import Ranks, Similarity, TopOrder, rank_and_order
 
 DEPTH = 10  # of mAP, nDCG and true recall
 
@@ -63,10 +63,8 @@ def retrieve(
     Raises:
         MetricError: NaN, or a query without a right answer.
     """
-    return Retrieved(
-        rank_first(queries, targets, query_ids, target_ids, similarity=similarity),
-        top_order(queries, targets, query_ids, target_ids, k=min(DEPTH, len(targets)), similarity=similarity),
-    )
+    k = min(DEPTH, len(targets))
+    return Retrieved(*rank_and_order(queries, targets, query_ids, target_ids, k=k, similarity=similarity))
 
 
 def retrieve_scores(
