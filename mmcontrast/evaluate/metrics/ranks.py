@@ -149,7 +149,8 @@ class Tiles:
 
     def order(self, parts: list[tuple[Tensor, Tensor, Tensor]]) -> TopOrder:
         """Put the tiles' first answers together."""
-        return TopOrder(*(torch.cat(each) for each in zip(*parts, strict=True)), self._right.counts)
+        positions, scores, right = (torch.cat(each) for each in zip(*parts, strict=True))
+        return TopOrder(positions, scores, right, self._right.counts)
 
 
 def _rank_tile(tile: Tile) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"]]:
