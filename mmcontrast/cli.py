@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   mmcontrast eval run runs/quickstart --suite quickstart      table, results.json and report.html
   mmcontrast probe make order --from data/coco-test --out probes/coco-order
   mmcontrast export runs/quickstart towers/quickstart         towers for mmcontrast.load, ONNX, open_clip and others
+  mmcontrast import clip/ --from hf-clip --out towers/clip    a checkpoint of another package as one of ours
   mmcontrast list towers                                      what can be named in a config
 """
 
@@ -40,6 +41,7 @@ KINDS = {
     "probes": "mmcontrast.probes:MAKERS",
     "taggers": "mmcontrast.language.taggers:TAGGERS",
     "exports": "mmcontrast.export:EXPORTS",
+    "importers": "mmcontrast.importers:IMPORTERS",
 }
 
 
@@ -130,6 +132,10 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.export.command import add_arguments as add_export_arguments
 
     add_export_arguments(exporting)
+    importing = commands.add_parser("import", help="read a checkpoint of another package, checked through it")
+    from mmcontrast.importers.command import add_arguments as add_import_arguments
+
+    add_import_arguments(importing)
     embedding = commands.add_parser("embed", help="embed every row of shards or of a folder into files")
     from mmcontrast.export.embed_command import add_arguments as add_embed_arguments
 

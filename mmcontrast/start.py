@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +10,12 @@ from torch import Tensor, nn
 from mmcontrast import checkpoint
 from mmcontrast.checkpoint.folder import MANIFEST
 from mmcontrast.errors import CheckpointError
+from mmcontrast.exported import is_exported, read_exported
 from mmcontrast.merging import merged_model_state
 from mmcontrast.model import Model, ModelConfig
 from mmcontrast.towers.base import Tower
 from mmcontrast.tuning.lora import plain_names
+from mmcontrast.weight_files import read_tensors
 
 
 def check_start(config: ModelConfig) -> list[str]:
@@ -58,37 +58,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read tensors by name; nothing in a file can run code.
 
     Args:
-        path: a file (.safetensors, or what torch.save wrote), a run folder, or one of its checkpoints.
+        path: a file (.safetensors, or what torch.save wrote), a run folder, one of its checkpoints, or a folder that
+            ``mmcontrast import`` or ``mmcontrast export`` wrote.
 
     Raises:
         CheckpointError: it is missing, or does not read.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if (path / "checkpoints").is_dir() or (path / MANIFEST).is_file():
         return merged_model_state(checkpoint.find(path))
+    if is_exported(path):
+        return read_exported(path).state
     if not path.is_file():
         raise CheckpointError(f"'{path}' is neither a file nor a run folder.")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"'{path}' does not read: {error}") from error
-    try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"'{path}' does not read as tensors alone: {reason} "
-            "Where you trust it, save its state dict as .safetensors."
-        ) from error
-    for key in ("state_dict", "model"):  # beside optimizer states and counts
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not all(torch.is_tensor(value) for value in found.values()):
-        raise CheckpointError(f"'{path}' holds no state dict.")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
+    return read_tensors(path)
 
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -137,7 +137,7 @@ def transformers_encoder(folder: Path, *, device: str) -> Opened:
     rate = processor.feature_extractor.sampling_rate if kind == "clap" else None
     beside = [file_sha256(path) for path in sorted(folder.glob("*.json"))]  # tokenizer and preprocessing
     encoder = FunctionEncoder(
-        _functions(model, processor, kind, rate, device),
+        encode_functions(model, processor, kind, rate, device),
         identity=f"{kind} {transformers.__version__} {digest} {beside} {device} {code_sha256()}",
         sample_rate_hz=rate,
         window_seconds=processor.feature_extractor.nb_max_samples / rate if rate else None,
@@ -151,7 +151,8 @@ def transformers_encoder(folder: Path, *, device: str) -> Opened:
     return Opened(f"{kind} of {folder}", folder, encoder, None, about)
 
 
-def _functions(model: Any, processor: Any, kind: str, rate: int | None, device: str) -> dict[str, Any]:
+def encode_functions(model: Any, processor: Any, kind: str, rate: int | None, device: str) -> dict[str, Any]:
+    """One function a modality of a model of transformers: items in, vectors out."""
     # SigLIP was trained on captions padded to its full length.
     padding = "max_length" if kind == "siglip" else True
 

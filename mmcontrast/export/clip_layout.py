@@ -9,25 +9,60 @@ import torch
 from torch import Tensor
 
 from mmcontrast.export.formats.open_clip import folded_image, folded_text
+from mmcontrast.export.key_map import KeyMap, Rule
 from mmcontrast.export.part import Part
-from mmcontrast.towers.open_clip_image import open_clip_config
+from mmcontrast.towers.open_clip_image import architecture
 
 PLAIN_VISION = {"image_size", "layers", "width", "head_width", "mlp_ratio", "patch_size", "patch_dropout"}
 PLAIN_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
-LAYERS = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "attn.out_proj": "self_attn.out_proj",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-}
+
+
+def _blocks(model: str) -> tuple[Rule, ...]:
+    """One of the two transformers; open_clip packs query, key and value into one matrix."""
+    theirs, ours = f"{model}.encoder.layers.{{block}}", "transformer.resblocks.{block}"
+    names = {
+        "layer_norm1": "ln_1",
+        "layer_norm2": "ln_2",
+        "self_attn.out_proj": "attn.out_proj",
+        "mlp.fc1": "mlp.c_fc",
+        "mlp.fc2": "mlp.c_proj",
+    }
+    packed = tuple(f"{theirs}.self_attn.{of}_proj.{{kind}}" for of in "qkv")
+    return (
+        Rule(packed, f"{ours}.attn.in_proj_{{kind}}"),
+        *(Rule(f"{theirs}.{their}.{{kind}}", f"{ours}.{our}.{{kind}}") for their, our in names.items()),
+    )
+
+
+# transformers' CLIP beside open_clip's towers, each tower's names by themselves.
+VISION = KeyMap(
+    (
+        Rule("vision_model.embeddings.class_embedding", "class_embedding"),
+        Rule("vision_model.embeddings.patch_embedding.weight", "conv1.weight"),
+        Rule("vision_model.embeddings.position_embedding.weight", "positional_embedding"),
+        Rule("vision_model.pre_layrnorm.{kind}", "ln_pre.{kind}"),
+        Rule("vision_model.post_layernorm.{kind}", "ln_post.{kind}"),
+        Rule("visual_projection.weight", "proj", transposed=True),
+        *_blocks("vision_model"),
+    )
+)
+TEXT = KeyMap(
+    (
+        Rule("text_model.embeddings.token_embedding.weight", "token_embedding.weight"),
+        Rule("text_model.embeddings.position_embedding.weight", "positional_embedding"),
+        Rule("text_model.final_layer_norm.{kind}", "ln_final.{kind}"),
+        Rule("text_projection.weight", "text_projection", transposed=True),
+        Rule("text_projection.{kind}", "text_projection.{kind}"),  # a layer instead of a bare matrix
+        *_blocks("text_model"),
+    )
+)
 
 
 def not_plain(part: Part, modality: str) -> str | None:
     """Why a tower of open_clip's is no plain CLIP transformer, or None."""
     name = part.tower(modality).config.name
     key, plain = ("vision_cfg", PLAIN_VISION) if modality == "image" else ("text_cfg", PLAIN_TEXT)
-    settings = open_clip_config(name)[key]
+    settings = architecture(part.tower(modality).config)[key]
     extra = sorted(key for key, value in settings.items() if key not in plain and value)
     if extra:
         return f"'{name}' is no plain CLIP transformer: it sets {', '.join(extra)}."
@@ -40,8 +75,8 @@ def vision_config(part: Part) -> Any:
     """The image tower's shape."""
     from transformers import CLIPVisionConfig
 
-    name = part.tower("image").config.name
-    settings = open_clip_config(name)["vision_cfg"]
+    known = architecture(part.tower("image").config)
+    settings = known["vision_cfg"]
     width, head = int(settings.get("width", 768)), int(settings.get("head_width", 64))
     return CLIPVisionConfig(
         hidden_size=width,
@@ -51,7 +86,7 @@ def vision_config(part: Part) -> Any:
         image_size=part.image_spec().size,
         patch_size=int(settings.get("patch_size", 16)),
         projection_dim=part.config.dim,
-        hidden_act=_activation(name),
+        hidden_act=_activation(known),
     )
 
 
@@ -59,8 +94,8 @@ def text_config(part: Part) -> Any:
     """The text tower's shape."""
     from transformers import CLIPTextConfig
 
-    name = part.tower("text").config.name
-    settings = open_clip_config(name)["text_cfg"]
+    known = architecture(part.tower("text").config)
+    settings = known["text_cfg"]
     width = int(settings.get("width", 512))
     tokens = clip_tokenizer(part)
     return CLIPTextConfig(
@@ -71,67 +106,34 @@ def text_config(part: Part) -> Any:
         num_attention_heads=int(settings.get("heads", 8)),
         max_position_embeddings=int(settings.get("context_length", 77)),
         projection_dim=part.config.dim,
-        hidden_act=_activation(name),
+        hidden_act=_activation(known),
         bos_token_id=tokens.bos_token_id,
         eos_token_id=tokens.eos_token_id,
         pad_token_id=tokens.pad_token_id,
     )
 
 
-def _activation(name: str) -> str:
-    return "quick_gelu" if open_clip_config(name).get("quick_gelu") else "gelu"
+def _activation(known: dict[str, Any]) -> str:
+    return "quick_gelu" if known.get("quick_gelu") else "gelu"
 
 
 def vision_state(part: Part) -> dict[str, Tensor]:
     """The image tower's weights, the head folded into ``visual_projection``."""
-    renamed = {}
-    for name, value in folded_image(part).items():
-        if name == "class_embedding":
-            renamed["vision_model.embeddings.class_embedding"] = value
-        elif name == "conv1.weight":
-            renamed["vision_model.embeddings.patch_embedding.weight"] = value
-        elif name == "positional_embedding":
-            renamed["vision_model.embeddings.position_embedding.weight"] = value
-        elif name == "proj":
-            renamed["visual_projection.weight"] = value.T
-        elif name.startswith("transformer."):
-            renamed |= _layer("vision_model", name, value)
-        else:
-            kind, _, rest = name.partition(".")
-            renamed[f"vision_model.{ {'ln_pre': 'pre_layrnorm', 'ln_post': 'post_layernorm'}[kind] }.{rest}"] = value
-    return renamed
+    return VISION.to_theirs(folded_image(part))
 
 
 def text_state(part: Part, *, fold: bool = True) -> dict[str, Tensor]:
     """The text tower's weights, the head folded into ``text_projection`` unless it stays apart."""
-    renamed: dict[str, Tensor] = {}
-    state = folded_text(part) if fold else dict(part.tower("text").inner.state_dict())
-    for name, value in state.items():
-        if name == "token_embedding.weight":
-            renamed["text_model.embeddings.token_embedding.weight"] = value
-        elif name == "positional_embedding":
-            renamed["text_model.embeddings.position_embedding.weight"] = value
-        elif name == "text_projection":
-            renamed["text_projection.weight"] = value.T
-        elif name.startswith("text_projection."):
-            renamed[name] = value
-        elif name.startswith("transformer."):
-            renamed |= _layer("text_model", name, value)
-        else:
-            renamed[f"text_model.final_layer_norm.{name.partition('.')[2]}"] = value
-    return renamed
+    return TEXT.to_theirs(folded_text(part) if fold else dict(part.tower("text").inner.state_dict()))
 
 
-def _layer(model: str, name: str, value: Tensor) -> dict[str, Tensor]:
-    """One weight of a block; the packed query, key and value come apart."""
-    _, _, number, rest = name.split(".", 3)
-    place = f"{model}.encoder.layers.{number}"
-    if rest.startswith("attn.in_proj_"):
-        kind = rest.removeprefix("attn.in_proj_")
-        parts = value.chunk(3)
-        return {f"{place}.self_attn.{of}_proj.{kind}": each for of, each in zip("qkv", parts, strict=True)}
-    layer, _, kind = rest.rpartition(".")
-    return {f"{place}.{LAYERS[layer]}.{kind}": value}
+def clip_vocabulary() -> dict[str, int]:
+    """open_clip's byte pairs by the names that transformers has for them."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    simple: Any = SimpleTokenizer()
+    return {names.get(token, token): number for token, number in simple.encoder.items()}
 
 
 def clip_tokenizer(part: Part) -> Any:
@@ -139,11 +141,8 @@ def clip_tokenizer(part: Part) -> Any:
     from open_clip.tokenizer import SimpleTokenizer
     from transformers import CLIPTokenizer
 
-    simple: Any = SimpleTokenizer()
-    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
-    vocabulary = {names.get(token, token): number for token, number in simple.encoder.items()}
-    merges: Any = list(simple.bpe_ranks)  # pairs
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=part.text_spec().context_length)
+    merges: Any = list(SimpleTokenizer().bpe_ranks)  # pairs
+    return CLIPTokenizer(vocab=clip_vocabulary(), merges=merges, model_max_length=part.text_spec().context_length)
 
 
 def image_processor(part: Part) -> Any:

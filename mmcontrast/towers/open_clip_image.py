@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -16,8 +18,11 @@ from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.patch_convolution import replace_patch_convolutions
-from mmcontrast.towers.timm_image import checkpoint_timm, timm_layout
+from mmcontrast.towers.timm_image import Channels, checkpoint_timm, timm_layout
 from mmcontrast.types import Features
+
+SETTINGS = "open_clip_config.json"
+PARTS = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
 
 
 @TOWERS.register("open_clip_image")
@@ -36,23 +41,27 @@ class OpenCLIPImage(Tower):
 
         modality: ClassVar[str] = "image"
         name: str = "ViT-B-32"  # open_clip's model name
+        folder: Path | None = None  # with open_clip_config.json: its architecture instead of the name's
         size: Count | None = None  # pixels; null: the model's own
         patch_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of patches left out in training (ViT alone)
         batch_norm: BatchNormPolicy = "group"  # ResNets: group norm instead, or frozen statistics
+        mean: Channels | None = None  # of each channel, of pixels in [0, 1]; null: OpenAI's
+        std: Channels | None = None  # deviation of each channel; null: OpenAI's
 
         def __post_init__(self) -> None:
-            open_clip_config(self.name)
+            if self.folder is None:
+                open_clip_config(self.name)
 
         def input_spec(self) -> ImageSpec:
             """Pictures of the model's size."""
-            return ImageSpec(size=self.size or int(open_clip_config(self.name)["vision_cfg"]["image_size"]))
+            return ImageSpec(size=self.size or int(architecture(self)["vision_cfg"]["image_size"]))
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
         from open_clip.model import _build_vision_tower
 
-        settings = open_clip_config(config.name)
+        settings = architecture(config)
         vision = {**settings["vision_cfg"], "image_size": config.input_spec().size, "output_tokens": False}
         if vision.get("timm_model_name"):
             vision["timm_model_pretrained"] = False
@@ -62,7 +71,7 @@ class OpenCLIPImage(Tower):
         self.inner: nn.Module = _build_vision_tower(settings["embed_dim"], vision, quick_gelu)
         replace_batch_norm(self.inner, config.batch_norm)
         replace_patch_convolutions(self.inner)
-        mean, std = torch.tensor(OPENAI_DATASET_MEAN), torch.tensor(OPENAI_DATASET_STD)
+        mean, std = torch.tensor(config.mean or OPENAI_DATASET_MEAN), torch.tensor(config.std or OPENAI_DATASET_STD)
         self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
         self.width = int(settings["embed_dim"])
@@ -124,6 +133,32 @@ class OpenCLIPImage(Tower):
 def resblocks(module: Any) -> list[list[str]]:
     """Names of the transformer blocks of one of open_clip's towers."""
     return [[f"transformer.resblocks.{number}"] for number in range(len(module.transformer.resblocks))]
+
+
+def architecture(config: Any) -> dict[str, Any]:
+    """open_clip's settings of the model that a tower's config names.
+
+    Raises:
+        ConfigError: there is no such model, or the folder holds none.
+    """
+    return open_clip_config(config.name) if config.folder is None else open_clip_folder(config.folder)["model_cfg"]
+
+
+def open_clip_folder(folder: Path) -> dict[str, Any]:
+    """What an open_clip_config.json says: ``model_cfg``, and ``preprocess_cfg`` where it has one.
+
+    Raises:
+        ConfigError: no such file, or not of a model.
+    """
+    file = folder / SETTINGS
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"'{file}' does not read: {error}") from error
+    model = tree.get("model_cfg", tree) if isinstance(tree, dict) else {}
+    if not all(isinstance(model.get(key), kind) for key, kind in PARTS.items()):
+        raise ConfigError(f"'{file}' describes no model of open_clip's; expected {', '.join(PARTS)}.")
+    return {"model_cfg": dict(model), "preprocess_cfg": dict(tree.get("preprocess_cfg") or {})}
 
 
 def open_clip_config(name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -9,12 +10,13 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from mmcontrast.config import OneOf, config
+from mmcontrast.errors import ConfigError
 from mmcontrast.specs import TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.open_clip import OpenCLIP
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
-from mmcontrast.towers.open_clip_image import open_clip_config, resblocks
+from mmcontrast.towers.open_clip_image import architecture, open_clip_config, resblocks
 from mmcontrast.types import Features
 
 
@@ -34,28 +36,25 @@ class OpenCLIPText(Tower):
 
         modality: ClassVar[str] = "text"
         name: str = "ViT-B-32"  # open_clip's model name
+        folder: Path | None = None  # with open_clip_config.json: its architecture instead of the name's
         tokenizer: Annotated[Any, OneOf(TOKENIZERS)] = OpenCLIP.Config()
 
         def __post_init__(self) -> None:
-            text = open_clip_config(self.name)["text_cfg"]
-            if text.get("hf_model_name"):
-                raise ValueError(f"'{self.name}' has a Hugging Face text tower; use hugging_face_text.")
-            if text.get("embed_cls") or text.get("no_causal_mask") or text.get("pool_type", "argmax") != "argmax":
-                raise ValueError(
-                    f"the text tower of '{self.name}' is not causal, or not read at an end token with the largest id; "
-                    "trimmed captions would not be exact. Use a CLIP model such as ViT-B-32."
-                )
+            if self.folder is None and (problem := not_trimmable(open_clip_config(self.name)["text_cfg"])):
+                raise ValueError(f"the text tower of '{self.name}' {problem}")
 
         def input_spec(self) -> TextSpec:
             """Byte pairs, at most the model's context."""
-            length = int(open_clip_config(self.name)["text_cfg"].get("context_length", 77))
+            length = int(architecture(self)["text_cfg"].get("context_length", 77))
             return TextSpec(tokenizer=self.tokenizer, context_length=length)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         from open_clip.model import _build_text_tower
 
-        settings = open_clip_config(config.name)
+        settings = architecture(config)
+        if problem := not_trimmable(settings["text_cfg"]):
+            raise ConfigError(f"the text tower of '{config.folder or config.name}' {problem}")
         quick_gelu = bool(settings.get("quick_gelu", False))
         self.inner: nn.Module = _build_text_tower(settings["embed_dim"], settings["text_cfg"], quick_gelu)
         self.width = int(settings["embed_dim"])
@@ -63,7 +62,7 @@ class OpenCLIPText(Tower):
     @property
     def token_width(self) -> int:
         """Width of the transformer, before the projection."""
-        return int(open_clip_config(self.config.name)["text_cfg"]["width"])
+        return int(architecture(self.config)["text_cfg"]["width"])
 
     def forward(self, values: Int[Tensor, "B T"]) -> Features:
         """Encode ids; 0 is padding."""
@@ -99,3 +98,15 @@ class OpenCLIPText(Tower):
         """As open_clip does it."""
         inner: Any = self.inner
         inner.set_grad_checkpointing(True)
+
+
+def not_trimmable(text: dict[str, Any]) -> str | None:
+    """Why a text tower of open_clip's would not be exact on trimmed captions, as the end of a sentence, or None."""
+    if text.get("hf_model_name"):
+        return "is one of Hugging Face's; use hugging_face_text."
+    if text.get("embed_cls") or text.get("no_causal_mask") or text.get("pool_type", "argmax") != "argmax":
+        return (
+            "is not causal, or not read at an end token with the largest id; trimmed captions would not be exact. "
+            "Use a CLIP model such as ViT-B-32."
+        )
+    return None

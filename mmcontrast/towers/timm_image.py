@@ -18,6 +18,8 @@ from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.patch_convolution import replace_patch_convolutions
 from mmcontrast.types import Features
 
+Channels = tuple[float, float, float]  # red, green, blue
+
 
 @TOWERS.register("timm_image")
 class TimmImage(Tower):
@@ -36,6 +38,8 @@ class TimmImage(Tower):
         patch_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of patches left out in training (ViT alone)
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0  # stochastic depth
         batch_norm: BatchNormPolicy = "group"  # group norm instead, or frozen statistics, as trained weights need them
+        mean: Channels | None = None  # of each channel, of pixels in [0, 1]; null: the model's own
+        std: Channels | None = None  # deviation of each channel; null: the model's own
 
         def input_spec(self) -> ImageSpec:
             """Pictures of ``size`` pixels."""
@@ -48,8 +52,9 @@ class TimmImage(Tower):
         replace_batch_norm(self.inner, config.batch_norm)
         replace_patch_convolutions(self.inner)
         defaults: Any = self.inner.default_cfg
-        self.register_buffer("mean", 255 * torch.tensor(defaults["mean"]).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(defaults["std"]).view(3, 1, 1), persistent=False)
+        mean, std = torch.tensor(config.mean or defaults["mean"]), torch.tensor(config.std or defaults["std"])
+        self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
         self.width = int(self.inner.num_features)  # type: ignore[arg-type]
         with torch.no_grad():  # some models pool to another width than they say
             probe = torch.zeros(1, 3, config.size, config.size)

@@ -27,14 +27,28 @@ WHISPER = {
 }  # fmt: skip
 
 
-def bert_folder(folder: Path) -> Path:
+SIGLIP = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+SIGLIP_TEXT = {
+    **SIGLIP, "model_type": "siglip_text_model", "vocab_size": 50, "max_position_embeddings": 16,
+    "projection_size": 12, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 0,
+}  # fmt: skip
+SIGLIP_VISION = {**SIGLIP, "model_type": "siglip_vision_model", "image_size": 32, "patch_size": 16}
+
+
+def config_folder(folder: Path, settings: dict[str, Any]) -> Path:
+    """A local transformers folder with a config alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def bert_folder(folder: Path, settings: dict[str, Any] = BERT) -> Path:
     """A local transformers folder with a config and a word-level tokenizer, no weights."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(BERT))
+    config_folder(folder, settings)
     vocabulary = {"[UNK]": 0, "[PAD]": 1, **{f"word{number}": number for number in range(2, 50)}}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
@@ -96,6 +110,8 @@ def tower_config(name: str, folder: Path) -> Any:
         "panns": lambda: cls(seconds=0.5, mel=mel, widths=(8, 16)),
         "spectrogram_vit": lambda: cls(name="test_vit", mel=mel, seconds=0.5),
         "whisper_encoder": lambda: cls(folder=whisper_folder(folder), seconds=0.5),
+        "hugging_face_image": lambda: cls(folder=config_folder(folder / "vision", SIGLIP_VISION)),
+        "siglip_text": lambda: cls(folder=bert_folder(folder / "siglip", SIGLIP_TEXT), context_length=16),
         "hugging_face_text": lambda: cls(folder=bert_folder(folder), context_length=16),
     }
     assert name in examples, f"add '{name}' to tests/contracts/examples.py"

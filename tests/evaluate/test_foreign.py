@@ -15,7 +15,7 @@ from PIL import Image
 from mmcontrast.cli import main
 from mmcontrast.errors import CheckpointError
 from mmcontrast.evaluate.checkpoints import open_checkpoint
-from mmcontrast.evaluate.foreign import _functions
+from mmcontrast.evaluate.foreign import encode_functions
 from tests.evaluate.fakes import RATE, make_things
 
 TEXTS = ["a dog", "a cat and a dog and a bird and a cat and a dog and a bird", "cat"]  # the second is cut
@@ -179,7 +179,7 @@ def test_clap_hears_the_first_window_of_a_long_sound() -> None:
     extraction = pytest.importorskip("transformers.models.clap.feature_extraction_clap")
     extractor = extraction.ClapFeatureExtractor(**EXTRACTOR)
     model = SimpleNamespace(get_audio_features=lambda input_features, is_longer: input_features.flatten(1))
-    audio = _functions(model, SimpleNamespace(feature_extractor=extractor), "clap", 8000, "cpu")["audio"]
+    audio = encode_functions(model, SimpleNamespace(feature_extractor=extractor), "clap", 8000, "cpu")["audio"]
     wave = np.random.default_rng(0).standard_normal(24_000).astype(np.float32)
     found = audio([wave, wave[:8000]])
     assert torch.equal(found[0], found[1]) and torch.equal(audio([wave])[0], found[0])

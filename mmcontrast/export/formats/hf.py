@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmcontrast.config import config
 from mmcontrast.export import EXPORTS
-from mmcontrast.export.base import ExportFormat, Read
+from mmcontrast.export.base import ExportFormat, Read, Reader
 from mmcontrast.export.folding import biased, general_refusals
 from mmcontrast.export.part import Part
 from mmcontrast.exported.dtypes import TORCH, Dtype
@@ -90,10 +90,10 @@ class HuggingFace(ExportFormat):
         readers: dict[str, Any] = {}
         if "image" in part.modalities:
             processor = transformers.AutoImageProcessor.from_pretrained(str(folder), **offline)
-            readers["image"] = _image_reader(model, processor)
+            readers["image"] = image_reader(model, processor)
         if "text" in part.modalities:
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **offline)
-            readers["text"] = _text_reader(model, tokenizer)
+            readers["text"] = text_reader(model, tokenizer)
         # Its processor resizes with torchvision: a few steps of 255 from Pillow, and the shorter side first.
         return Read(readers, exact_for="own_size")
 
@@ -116,7 +116,9 @@ class HuggingFace(ExportFormat):
         return "\n".join(lines)
 
 
-def _image_reader(model: Any, processor: Any) -> Any:
+def image_reader(model: Any, processor: Any) -> Reader:
+    """A pair's image tower, or one by itself, behind its processor."""
+
     def image(items: Sequence[Any]) -> Tensor:
         call = getattr(model, "get_image_features", model)
         return _vectors(call(**processor(list(items), return_tensors="pt")), "image_embeds")
@@ -124,9 +126,11 @@ def _image_reader(model: Any, processor: Any) -> Any:
     return image
 
 
-def _text_reader(model: Any, tokenizer: Any) -> Any:
+def text_reader(model: Any, tokenizer: Any, *, padding: bool | str = True) -> Reader:
+    """A pair's text tower, or one by itself, behind its tokenizer."""
+
     def text(items: Sequence[Any]) -> Tensor:
-        inputs = tokenizer(list(items), padding=True, truncation=True, return_tensors="pt")
+        inputs = tokenizer(list(items), padding=padding, truncation=True, return_tensors="pt")
         return _vectors(getattr(model, "get_text_features", model)(**inputs), "text_embeds")
 
     return text

@@ -18,7 +18,7 @@ from mmcontrast.export.folding import Affine, affine_head, biased, general_refus
 from mmcontrast.export.part import Part
 from mmcontrast.exported.dtypes import TORCH, Dtype
 from mmcontrast.towers.batch_norm import GroupNorm
-from mmcontrast.towers.open_clip_image import open_clip_config
+from mmcontrast.towers.open_clip_image import architecture
 
 LOGIT_SCALE = math.log(1 / 0.07)  # CLIP's start, where the run has none or several
 
@@ -67,17 +67,7 @@ class OpenCLIP(ExportFormat):
 
         place = f"local-dir:{folder}"
         model, _, transform = open_clip.create_model_and_transforms(place)
-        tokenizer = open_clip.get_tokenizer(place)
-        opened: Any = model.eval()
-
-        def image(items: Sequence[Any]) -> Tensor:
-            return opened.encode_image(torch.stack([transform(item) for item in items]))
-
-        def text(items: Sequence[Any]) -> Tensor:
-            return opened.encode_text(tokenizer(list(items)))
-
-        # open_clip resizes the shorter side first and cuts whole pixels: off by up to half a pixel.
-        return Read({"image": image, "text": text}, exact_for="square")
+        return readers(model, transform, open_clip.get_tokenizer(place))
 
     def usage(self, part: Part) -> str:
         """open_clip's own calls."""
@@ -89,18 +79,33 @@ z = model.eval().encode_text(tokenizer(["a dog"]), normalize=True)
 z = model.encode_image(transform(picture)[None], normalize=True)"""
 
 
+def readers(model: nn.Module, transform: Any, tokenizer: Any) -> Read:
+    """A model of open_clip's behind its own transform and tokenizer; without the latter, its image tower alone."""
+    opened: Any = model.eval()
+
+    def image(items: Sequence[Any]) -> Tensor:
+        return opened.encode_image(torch.stack([transform(item) for item in items]))
+
+    def text(items: Sequence[Any]) -> Tensor:
+        return opened.encode_text(tokenizer(list(items)))
+
+    # open_clip resizes the shorter side first and cuts whole pixels: off by up to half a pixel.
+    encode = {"image": image} if tokenizer is None else {"image": image, "text": text}
+    return Read(encode, exact_for="square")
+
+
 def settings(part: Part) -> dict[str, Any]:
     """open_clip_config.json: the architectures of both towers and the transform."""
     image, text = part.tower("image").config, part.tower("text").config
-    vision = dict(open_clip_config(image.name)["vision_cfg"]) | {"image_size": part.image_spec().size}
+    vision = dict(architecture(image)["vision_cfg"]) | {"image_size": part.image_spec().size}
     vision.pop("patch_dropout", None)
     preprocessing = part.tower("image").preprocessing()
     model = {
         "embed_dim": part.config.dim,
         "vision_cfg": vision,
-        "text_cfg": dict(open_clip_config(text.name)["text_cfg"]),
+        "text_cfg": dict(architecture(text)["text_cfg"]),
     }
-    if open_clip_config(image.name).get("quick_gelu"):
+    if architecture(image).get("quick_gelu"):
         model["quick_gelu"] = True
     transform = {
         "size": vision["image_size"],
@@ -159,7 +164,7 @@ def _details(part: Part) -> dict[str, str]:
             found[modality] = f"'{part.tower(modality).config.name}' ends in no matrix into which a head could go."
     if any(isinstance(each, GroupNorm) for each in image.inner.modules()):
         found["image"] = "its batch norms have become group norms; open_clip's have batch norms (batch_norm: frozen)."
-    gelu = [bool(open_clip_config(each.config.name).get("quick_gelu")) for each in (image, text)]
+    gelu = [bool(architecture(each.config).get("quick_gelu")) for each in (image, text)]
     if gelu[0] != gelu[1]:
         found["part"] = "one tower has QuickGELU and the other has GELU; open_clip has one for both."
     return found

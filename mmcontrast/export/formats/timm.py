@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmcontrast.config import config
 from mmcontrast.errors import ExportError
 from mmcontrast.export import EXPORTS
-from mmcontrast.export.base import ExportFormat, Read
+from mmcontrast.export.base import ExportFormat, Read, Reader
 from mmcontrast.export.folding import affine_head, general_refusals
 from mmcontrast.export.part import Part
 from mmcontrast.exported.dtypes import TORCH, Dtype
@@ -81,15 +81,9 @@ class Timm(ExportFormat):
     def read(self, folder: Path, part: Part) -> Read:
         """Through ``timm.create_model``, with the transform that timm makes of the config."""
         import timm
-        from timm.data import create_transform, resolve_data_config
 
         model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval().float()
-        transform: Any = create_transform(**resolve_data_config({}, model=model))
-
-        def image(items: Sequence[Any]) -> Tensor:
-            return model(torch.stack([transform(item) for item in items]))
-
-        return Read({"image": image}, exact_for="square")
+        return Read({"image": image_reader(model, {})}, exact_for="square")
 
     def usage(self, part: Part) -> str:
         """timm's own calls."""
@@ -100,6 +94,22 @@ from torch.nn.functional import normalize
 model = timm.create_model("local-dir:THIS FOLDER", pretrained=True).eval()
 transform = create_transform(**resolve_data_config({}, model=model))
 z = normalize(model(transform(picture)[None]), dim=-1)"""
+
+
+def image_reader(model: nn.Module, settings: dict[str, Any]) -> Reader:
+    """A model of timm's behind the transform that timm makes of its config.
+
+    Args:
+        settings: of that config, where they are others.
+    """
+    from timm.data import create_transform, resolve_data_config
+
+    transform: Any = create_transform(**resolve_data_config(settings, model=model))
+
+    def image(items: Sequence[Any]) -> Tensor:
+        return model(torch.stack([transform(item) for item in items]))
+
+    return image
 
 
 def with_classifier(part: Part) -> tuple[nn.Module, dict[str, Any]]:

@@ -1,0 +1,213 @@
+"""Tiny models of other packages with random weights, saved as those packages save them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mmcontrast.importers.peer_module import peer_module
+from mmcontrast.weight_files import read_tensors
+
+TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+OPEN_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What was saved, and where."""
+
+    path: Path
+    model: Any
+    layout: str
+    modalities: tuple[str, ...]
+    fields: dict[str, Any] = field(default_factory=dict)
+    export: str | None = None  # our format that writes this layout
+
+    def file(self) -> Path:
+        """The one file of weights."""
+        (found,) = self.path.glob("*.safetensors")
+        return found
+
+
+def shaken(model: Any) -> Any:
+    """Weights that many packages start at zero or one, moved, so that none of them can be mixed up."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            if value.is_floating_point() and value.ndim <= 1 and "scale" not in name:
+                value.add_(0.1 * torch.rand_like(value))
+    return model.eval()
+
+
+def timm_folder(folder: Path) -> Peer:
+    """A ResNet with statistics and a classifier of 7 scores."""
+    import timm
+
+    torch.manual_seed(0)
+    model = shaken(timm.create_model("resnet10t", num_classes=7))
+    save_file(model.state_dict(), folder / "model.safetensors")
+    known = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "input_size": [3, 32, 32], "interpolation": "bicubic"}
+    tree = {"architecture": "resnet10t", "num_classes": 7, "pretrained_cfg": known}
+    (folder / "config.json").write_text(json.dumps(tree), encoding="utf-8")
+    return Peer(folder, model, "timm", ("image",), {"classifier": True}, "timm")
+
+
+def open_clip_folder(folder: Path) -> Peer:
+    """An architecture that open_clip has no name for."""
+    import open_clip
+
+    torch.manual_seed(0)
+    model = shaken(open_clip.CLIP(**OPEN_CLIP))  # type: ignore[arg-type]
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()},
+              folder / "open_clip_model.safetensors")  # fmt: skip
+    prepared = {
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.2, 0.3, 0.25],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
+    tree = {"model_cfg": OPEN_CLIP, "preprocess_cfg": prepared}
+    (folder / "open_clip_config.json").write_text(json.dumps(tree), encoding="utf-8")
+    return Peer(folder, model, "open-clip", ("image", "text"), {}, "open-clip")
+
+
+def hf_clip_folder(folder: Path) -> Peer:
+    """QuickGELU in both towers, CLIP's tokenizer beside them."""
+    transformers = pytest.importorskip("transformers")
+    from mmcontrast.export.clip_layout import clip_tokenizer
+
+    torch.manual_seed(0)
+    vision = {**TOWER, "image_size": 32, "patch_size": 16}
+    settings = transformers.CLIPConfig(text_config={**TOWER, "eos_token_id": 49407}, vision_config=vision,
+                                       projection_dim=12)  # fmt: skip
+    model = shaken(transformers.CLIPModel(settings))
+    model.save_pretrained(folder)
+    clip_tokenizer(SimpleNamespace(text_spec=lambda: SimpleNamespace(context_length=77))).save_pretrained(folder)  # type: ignore[arg-type]
+    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
+        folder
+    )
+    return Peer(folder, model, "hf-clip", ("image", "text"), {}, "hf")
+
+
+def word_tokenizer(**fields: Any) -> Any:
+    """Words and nothing else."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    words = ["<s>", "<pad>", "</s>", "<unk>", "a", "photo", "of", "small", "dog", "on", "beach", "Rain", "then", "the"]
+    made = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = Whitespace()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="<unk>", pad_token="<pad>", model_max_length=16, **fields
+    )
+
+
+def hf_siglip_folder(folder: Path) -> Peer:
+    """SigLIP whose captions are 16 tokens."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    text = {**TOWER, "vocab_size": 14, "max_position_embeddings": 16, "projection_size": 32, "pad_token_id": 1,
+            "bos_token_id": 0, "eos_token_id": 2}  # fmt: skip
+    vision = {**TOWER, "image_size": 32, "patch_size": 16}
+    model = shaken(transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=vision)))
+    model.save_pretrained(folder)
+    word_tokenizer(model_input_names=["input_ids"]).save_pretrained(folder)
+    transformers.SiglipImageProcessor(
+        size={"height": 32, "width": 32}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    ).save_pretrained(folder)
+    return Peer(folder, model, "hf-siglip", ("image", "text"))
+
+
+RATE = 8000
+HTSAT = {"patch_size": 4, "embed_dim": 8, "depths": [2, 1], "num_heads": [2, 2], "window_size": 4}
+
+
+def hf_clap_folder(folder: Path) -> Peer:
+    """CLAP without fusion over sounds of half a second."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    audio = {"window_size": 4, "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4],
+             "num_classes": 4, "hidden_size": 16, "patch_embeds_hidden_size": 8, "depths": [2, 1],
+             "num_attention_heads": [2, 2], "projection_dim": 12}  # fmt: skip
+    text = {**TOWER, "vocab_size": 14, "max_position_embeddings": 20, "projection_dim": 12}
+    model = shaken(transformers.ClapModel(
+        transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=12)
+    ))  # fmt: skip
+    model.save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    transformers.ClapFeatureExtractor(
+        feature_size=16, sampling_rate=RATE, hop_length=80, max_length_s=1, fft_window_size=256, frequency_max=4000,
+        truncation="rand_trunc",
+    ).save_pretrained(folder)  # fmt: skip
+    return Peer(folder, model, "hf-clap", ("audio", "text"))
+
+
+def laion_file(folder: Path, *, fused: bool = False) -> Peer:
+    """LAION-CLAP as its trainer saves it: names of parallel training, counts, position ids that are no weights now."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("laion_clap", reason="its pins clash: pip install --no-deps laion_clap torchlibrosa")
+    settings = SimpleNamespace(window_size=256, hop_size=80, sample_rate=RATE, mel_bins=16, fmin=50, fmax=4000,
+                               enable_fusion=fused)  # fmt: skip
+    torch.manual_seed(0)
+    with peer_module("laion_clap", "clap_module.htsat", needs=("torchlibrosa",)) as module:
+        audio = shaken(module.HTSAT_Swin_Transformer(
+            spec_size=64, patch_stride=(4, 4), num_classes=3, config=settings, enable_fusion=fused,
+            fusion_type="aff_2d" if fused else "None", **HTSAT,
+        ))  # fmt: skip
+    text = shaken(transformers.RobertaModel(transformers.RobertaConfig(
+        **{**TOWER, "hidden_size": 128}, vocab_size=14, max_position_embeddings=90, layer_norm_eps=1e-5,
+        type_vocab_size=1,
+    )))  # fmt: skip
+    heads = {
+        "audio_projection": torch.nn.Sequential(torch.nn.Linear(16, 12), torch.nn.ReLU(), torch.nn.Linear(12, 12)),
+        "text_projection": torch.nn.Sequential(torch.nn.Linear(128, 12), torch.nn.ReLU(), torch.nn.Linear(12, 12)),
+        "audio_transform": torch.nn.ModuleDict({"sequential": torch.nn.Sequential(torch.nn.Linear(12, 12))}),
+    }
+    model = torch.nn.ModuleDict({"audio_branch": audio, "text_branch": text, **heads})
+    model.register_parameter("logit_scale_a", torch.nn.Parameter(torch.tensor(2.5)))
+    model.register_parameter("logit_scale_t", torch.nn.Parameter(torch.tensor(2.6)))
+    state = {f"module.{name}": value for name, value in model.state_dict().items()}
+    state["module.text_branch.embeddings.position_ids"] = torch.arange(90)[None]
+    torch.save({"epoch": 3, "name": "tiny", "state_dict": state, "loss": np.float64(0.5)}, folder / "tiny.pt")
+    word_tokenizer().save_pretrained(folder / "tokenizer")
+    fields = {"tokenizer": str(folder / "tokenizer"), "seconds": 1.0, "sample_rate_hz": RATE, "hop_samples": 80,
+              "high_hz": 4000.0}  # fmt: skip
+    return Peer(folder / "tiny.pt", model.eval(), "laion-clap", ("audio", "text"), fields)
+
+
+def laion_fusion_file(folder: Path) -> Peer:
+    """LAION-CLAP with feature fusion."""
+    return laion_file(folder, fused=True)
+
+
+PEERS: dict[str, Callable[[Path], Peer]] = {
+    "timm": timm_folder,
+    "open-clip": open_clip_folder,
+    "hf-clip": hf_clip_folder,
+    "hf-siglip": hf_siglip_folder,
+    "hf-clap": hf_clap_folder,
+    "laion-clap": laion_file,
+    "laion-clap with fusion": laion_fusion_file,
+}
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """All weights of a file, or of a folder of safetensors."""
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    return {name: value for file in files for name, value in read_tensors(file).items()}
