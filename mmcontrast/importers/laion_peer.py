@@ -54,10 +54,8 @@ def audio_reader(state: Mapping[str, Tensor], tower: Any, fields: Any) -> Reader
     def fed(item: np.ndarray) -> dict[str, Tensor]:
         (cell,) = heard(item, spec)
         if fused:
-            return {
-                "mel_fusion": torch.as_tensor(cell["mels"]).transpose(1, 2),
-                "longer": torch.as_tensor(cell["longer"]),
-            }
+            longer = torch.as_tensor(cell["longer"])
+            return {"mel_fusion": torch.as_tensor(cell["mels"]).transpose(1, 2), "longer": longer}
         wave = np.clip(cell, -1.0, 1.0)
         return {"waveform": torch.from_numpy((wave * 32767.0).astype(np.int16).astype(np.float32) / 32767.0)}
 

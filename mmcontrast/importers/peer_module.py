@@ -1,4 +1,4 @@
-"""Single modules of packages whose own start-up would ask the network for tokenizers, or needs old versions of others."""
+"""Single modules of packages whose own start-up would ask the network, or needs old versions of others."""
 
 from __future__ import annotations
 

@@ -141,9 +141,7 @@ def _audio(path: Path, audio: Any) -> Any:
             raise CheckpointError(f"'{path}' has {name} {getattr(audio, name)}; the htsat tower has {wanted}.")
     patch, stride = (each if isinstance(each, int) else each[0] for each in (audio.patch_size, audio.patch_stride))
     if patch != stride:
-        raise CheckpointError(
-            f"'{path}' has patches of {patch} every {stride} pixels; the htsat tower's do not overlap."
-        )
+        raise CheckpointError(f"'{path}' has patches of {patch} every {stride} pixels; htsat's do not overlap.")
     fft = int(known.get("fft_window_size", 1024))
     mel = Laion.Config(
         sample_rate_hz=int(known.get("sampling_rate", 48_000)),

@@ -40,11 +40,10 @@ from mmcontrast.towers.hugging_face_text import HuggingFaceText
 CONTEXT_LENGTH = 77  # tokens that LAION-CLAP reads of a caption
 PARTS = {"audio": ("audio_branch.", "audio_projection."), "text": ("text_branch.", "text_projection.")}
 FILTERS, STFT = "logmel_extractor.melW", "spectrogram_extractor.stft.conv_real.weight"
+HEAD = "head.layers.{layer}.{kind}"
 MAPS = {
-    modality: KeyMap(
-        (Rule(f"{head}{{layer}}.{{kind}}", "head.layers.{layer}.{kind}"), Rule(f"{tower}{{rest}}", place))
-    )
-    for (modality, (tower, head)), place in zip(PARTS.items(), ("tower.{rest}", "tower.inner.{rest}"), strict=True)
+    "audio": KeyMap((Rule("audio_projection.{layer}.{kind}", HEAD), Rule("audio_branch.{rest}", "tower.{rest}"))),
+    "text": KeyMap((Rule("text_projection.{layer}.{kind}", HEAD), Rule("text_branch.{rest}", "tower.inner.{rest}"))),
 }
 LEFT_OUT = {
     "audio_branch.spectrogram_extractor.{rest}": "the front end, which the tower computes; its filters are compared",
