@@ -89,8 +89,12 @@ def pair_reader(path: Path, modalities: Sequence[str], *, padding: bool | str, t
     if "text" in modalities:
         encode["text"] = text_reader(model, tokenizer, padding=padding)
     # Its processor resizes with torchvision: a few steps of 255 from Pillow.
-    empty = tokenizer is None or len(tokenizer("")["input_ids"]) > 0
-    return Read(encode, exact_for="own_size", empty_captions=empty)
+    return Read(encode, exact_for="own_size", empty_captions=makes_tokens_of_nothing(tokenizer))
+
+
+def makes_tokens_of_nothing(tokenizer: Any | None) -> bool:
+    """Whether an empty caption has tokens: a start, an end."""
+    return tokenizer is None or len(tokenizer("")["input_ids"]) > 0
 
 
 def version() -> str:

@@ -31,6 +31,7 @@ from mmcontrast.importers.htsat_sizes import COMPUTED
 from mmcontrast.importers.hugging_face import (
     OFFLINE,
     WEIGHTS,
+    makes_tokens_of_nothing,
     peer_model,
     preprocessing_of,
     settings_of,
@@ -125,7 +126,7 @@ class HuggingFaceCLAP(Importer):
         tokenizer = tokenizer_of(path)
         behind = SimpleNamespace(feature_extractor=extractor, tokenizer=tokenizer)
         encode = encode_functions(peer_model(path), behind, "clap", extractor.sampling_rate, "cpu")
-        empty = tokenizer is None or len(tokenizer("")["input_ids"]) > 0
+        empty = makes_tokens_of_nothing(tokenizer)
         return version(), Read({name: encode[name] for name in part.modalities}, empty_captions=empty)
 
 

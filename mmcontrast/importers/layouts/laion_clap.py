@@ -29,7 +29,7 @@ from mmcontrast.importers.base import (
     scalar,
 )
 from mmcontrast.importers.htsat_sizes import COMPUTED, htsat_sizes
-from mmcontrast.importers.hugging_face import tokenizer_of
+from mmcontrast.importers.hugging_face import makes_tokens_of_nothing, tokenizer_of
 from mmcontrast.importers.laion_peer import audio_reader, laion_version, text_reader
 from mmcontrast.importers.roberta import roberta_sizes, write_roberta
 from mmcontrast.specs import ClipLength
@@ -110,13 +110,14 @@ class LaionCLAP(Importer):
     def peer(self, path: Path, part: Part) -> tuple[str, Read]:
         """laion_clap's HTSAT and transformers' RoBERTa, which is what laion_clap runs, behind their heads."""
         state = read_weights(find_weights(path, ("*.pt",)))
-        encode = {}
+        encode, empty = {}, True
         if "audio" in part.modalities:
             encode["audio"] = audio_reader(state, part.tower("audio").config, self.config)
         if "text" in part.modalities:
             tokenizer = self._tokenizer(path)
             encode["text"] = text_reader(state, tokenizer, CONTEXT_LENGTH, self.config.activation)
-        return laion_version(), Read(encode)
+            empty = makes_tokens_of_nothing(tokenizer)
+        return laion_version(), Read(encode, empty_captions=empty)
 
     def _audio(self, branch: Mapping[str, Tensor], *, where: Path) -> Any:
         sizes = htsat_sizes(branch, where=str(where))
