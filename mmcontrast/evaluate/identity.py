@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,19 @@ def towers_sha256(model: Model) -> dict[str, str]:
     found = {}
     for modality, spec in model.config.specs().items():
         kept = (f"towers.{modality}.", f"heads.{modality}.", "geometry.")
-        read = [spec.context_length, spec.tokenizer.registry_name] if isinstance(spec, TextSpec) else repr(spec)
+        # Fields at their defaults are left out: one that a later version adds changes no digest.
+        read = {
+            each.name: getattr(spec, each.name) for each in fields(spec) if getattr(spec, each.name) != each.default
+        }
+        if isinstance(spec, TextSpec):
+            read["tokenizer"] = spec.tokenizer.registry_name  # its files count, wherever they lie
         parts = [
             weights_sha256({name: value for name, value in state.items() if name.startswith(kept)}),
             model.config.geometry.registry_name,
             read,
             tokenizers.get(modality),
         ]
-        found[modality] = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        found[modality] = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     return found
 
 
