@@ -148,6 +148,10 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.search.search_command import add_arguments as add_search_arguments
 
     add_search_arguments(searching)
+    refining = commands.add_parser("refine", help="train what refines questions by an index's pairs")
+    from mmcontrast.search.refine_command import add_arguments as add_refine_arguments
+
+    add_refine_arguments(refining)
     exploring = commands.add_parser("explore", help="serve a page to search an index, look and listen")
     from mmcontrast.search.explore.command import add_arguments as add_explore_arguments
 

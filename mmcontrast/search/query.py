@@ -17,6 +17,8 @@ from mmcontrast.evaluate.identity import towers_sha256
 from mmcontrast.export.embedder import Embedder
 from mmcontrast.geometry.base import Geometry
 from mmcontrast.search.index import Index
+from mmcontrast.search.memory import Memory
+from mmcontrast.search.refiner import Refiner
 
 MEDIA = ("image", "audio")
 
@@ -50,8 +52,16 @@ def named_row(name: str) -> tuple[str, str]:
 class Asker:
     """Turns questions into points with the model that the index was made with, which is loaded when needed."""
 
-    def __init__(self, index: Index, *, model: str | Path | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        index: Index,
+        *,
+        model: str | Path | None = None,
+        device: str = "cpu",
+        refined_by: tuple[Refiner, Memory] | None = None,
+    ) -> None:
         self.index, self._model, self._device = index, model or index.about.model, device
+        self._refined_by = refined_by
         self._embedder: Embedder | None = None
 
     def embedder(self, modality: str) -> Embedder:
@@ -90,9 +100,12 @@ class Asker:
                 parts.setdefault(modality, []).extend(self.embedder(modality).encode(**given))
         for modality, key in query.rows:
             parts.setdefault(modality, []).append(self._of_row(modality, key))
-        references = [self.index.geometry.mean(torch.stack(points)) for points in parts.values()]
+        references = [
+            self._refined(modality, self.index.geometry.mean(torch.stack(points)))
+            for modality, points in parts.items()
+        ]
         if query.text:
-            texts = self.index.geometry.mean(self.captions(query.text))
+            texts = self._refined("text", self.index.geometry.mean(self.captions(query.text)))
             return composed(self.index.geometry, references, texts, text_weight=query.text_weight)
         if not references:
             raise SearchError("nothing is looked for: give a text, a picture, a sound or a row.")
@@ -102,6 +115,13 @@ class Asker:
         """A point for each caption."""
         points: Tensor = self.embedder("text").encode(text=list(texts))
         return points
+
+    def _refined(self, modality: str, point: Tensor) -> Tensor:
+        """A point by what the memory says about it, if there is a refiner for its modality."""
+        if self._refined_by is None or modality not in self._refined_by[0].about.pair:
+            return point
+        refiner, memory = self._refined_by
+        return refiner.refined(memory, modality, point[None])[0]
 
     def _of_row(self, modality: str, key: str) -> Tensor:
         points = self.index.points(modality)

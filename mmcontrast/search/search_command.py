@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--count", type=int, default=10, help="answers")
     parser.add_argument("--model", help="where the model of the index is now; default: where it was")
     parser.add_argument("--device", default="cpu", help="torch device of the model")
+    parser.add_argument("--refine", metavar="REFINER", help="what mmcontrast refine has written; refines the question")
+    parser.add_argument("--memory", metavar="INDEX", help="index whose pairs the refiner reads; default: this one")
     parser.add_argument("--json", action="store_true", help="answers as JSON, one modality a line")
     parser.set_defaults(call=_search)
 
@@ -63,7 +65,9 @@ def _search(parsed: argparse.Namespace) -> int:
         without=tuple(given["not"]),
         hybrid=parsed.hybrid,
     )
-    searcher = Searcher.open(parsed.index, model=parsed.model, device=parsed.device)
+    searcher = Searcher.open(
+        parsed.index, model=parsed.model, device=parsed.device, refiner=parsed.refine, memory=parsed.memory
+    )
     wanted = [name for name in given["in"].split(",") if name] or searcher.default_modalities()
     for modality in wanted:
         answers = searcher.search(query, modality=modality, count=parsed.count)

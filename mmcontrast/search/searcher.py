@@ -13,8 +13,10 @@ from torch import Tensor
 from mmcontrast.errors import SearchError
 from mmcontrast.search.fusion import reciprocal_ranks
 from mmcontrast.search.index import Index, open_index
+from mmcontrast.search.memory import Memory
 from mmcontrast.search.points import Points, best
 from mmcontrast.search.query import MEDIA, Asker, Query
+from mmcontrast.search.refiner import Refiner, read_refiner
 from mmcontrast.search.rows import Row, texts_of
 from mmcontrast.search.sets import combined
 
@@ -47,23 +49,50 @@ class Answers:
 class Searcher:
     """An index with the model that asks it."""
 
-    def __init__(self, index: Index, *, model: str | Path | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        index: Index,
+        *,
+        model: str | Path | None = None,
+        device: str = "cpu",
+        refined_by: tuple[Refiner, Memory] | None = None,
+    ) -> None:
         """Keep them; the model is loaded at the first question that needs it.
 
         Args:
             model: where it is; where it was when the rows were embedded if None.
+            refined_by: what refines questions, and the pairs that it reads.
         """
         self.index = index
-        self.asker = Asker(index, model=model, device=device)
+        self.asker = Asker(index, model=model, device=device, refined_by=refined_by)
 
     @classmethod
-    def open(cls, folder: str | Path, *, model: str | Path | None = None, device: str = "cpu") -> Searcher:
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        model: str | Path | None = None,
+        device: str = "cpu",
+        refiner: str | Path | None = None,
+        memory: str | Path | None = None,
+    ) -> Searcher:
         """Open an index.
+
+        Args:
+            refiner: a folder that ``mmcontrast refine`` has written.
+            memory: index whose pairs the refiner reads; the index itself if None.
 
         Raises:
             SearchError: there is none, or it is damaged.
         """
-        return cls(open_index(Path(folder)), model=model, device=device)
+        index = open_index(Path(folder))
+        if refiner is None:
+            if memory is not None:
+                raise SearchError("a memory is read by a refiner: name one as well.")
+            return cls(index, model=model, device=device)
+        found = read_refiner(Path(refiner))
+        pairs = Memory(index if memory is None else open_index(Path(memory)), found.about.pair)
+        return cls(index, model=model, device=device, refined_by=(found, pairs))
 
     def default_modalities(self) -> tuple[str, ...]:
         """What is searched if nothing else is asked: pictures and sounds, or texts where there are none."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet
 import torch
 from torch import Tensor
 
@@ -31,3 +35,34 @@ def indexed(values: Tensor, *, geometry: Geometry = SPHERE, kind: Kind = "exact"
     points = Points(geometry, stored, np.arange(len(values)), finder, width=0)
     fill(points)
     return points
+
+
+def write_embeddings(folder: Path, points: dict[str, Tensor], captions: list[str]) -> Path:
+    """A folder as ``mmcontrast embed`` writes it, of one part; rows of zeros are absent."""
+    from safetensors.torch import save_file
+
+    dim = next(iter(points.values())).shape[1]
+    about = {
+        "source": {"name": "made up", "rows": len(captions), "manifest_sha256": "0", "licences": {}},
+        "location": "nowhere",
+        "model": "nowhere",
+        "towers": {name: name for name in points},
+        "geometry": {"type": "sphere"},
+        "geometry_state": {},
+        "modalities": sorted(points),
+        "text_field": "caption",
+        "dim": dim,
+        "part_rows": len(captions),
+    }
+    folder.mkdir()
+    (folder / "embeddings.json").write_text(json.dumps(about), encoding="utf-8")
+    tensors = {f"{name}.present": z.any(dim=1) for name, z in points.items()}
+    save_file(points | tensors, folder / "part-00000.safetensors")
+    columns = {
+        "key": [f"row-{row}" for row in range(len(captions))],
+        "position": list(range(len(captions))),
+        "fields": [json.dumps({"caption": caption}) for caption in captions],
+        "error": [None] * len(captions),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "part-00000.parquet")
+    return folder
