@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-NAMES = ("loss", "objectives", "order", "loader", "index", "step", "eval", "reliability", "export", "search")
+NAMES = ("loss", "objectives", "order", "loader", "index", "step", "eval", "reliability", "export", "search", "audio")
 
 
 def main() -> int:

@@ -149,16 +149,16 @@ def sounds(folder: Path) -> list[Row]:
     return rows
 
 
-def flac(number: int, seconds: int) -> bytes:
+def flac(number: int, seconds: int, *, rate_hz: int = RATE_HZ) -> bytes:
     """Tones in coloured noise, 16 bits."""
     import soundfile
 
     rng = np.random.default_rng(number)
-    time_seconds = np.arange(seconds * RATE_HZ) / RATE_HZ
+    time_seconds = np.arange(seconds * rate_hz) / rate_hz
     wave = sum(0.1 * np.sin(2 * np.pi * hz * time_seconds) for hz in rng.uniform(80, 4000, 4))
     noise = np.convolve(rng.standard_normal(len(wave)), np.ones(16) / 16, mode="same")
     stream = io.BytesIO()
-    soundfile.write(stream, 0.5 * wave + 0.05 * noise, RATE_HZ, format="FLAC", subtype="PCM_16")
+    soundfile.write(stream, 0.5 * wave + 0.05 * noise, rate_hz, format="FLAC", subtype="PCM_16")
     return stream.getvalue()
 
 

@@ -58,7 +58,7 @@ def laion_clap_batches(shards: Path, *, batch_rows: int, workers: int) -> Iterat
     """
     import torchaudio
 
-    data = _laion_clap_data()
+    data = laion_clap_data()
     data._SAMPLE_SHUFFLE_SIZE = data._SAMPLE_SHUFFLE_INITIAL = SHUFFLED_ROWS
     torchaudio.load = _soundfile_load
     files = sorted(str(path) for path in shards.glob("*.tar"))
@@ -84,7 +84,7 @@ def laion_clap_batches(shards: Path, *, batch_rows: int, workers: int) -> Iterat
     return iter(data.get_wds_dataset(args, config, is_train=True, max_len=480_000).dataloader)
 
 
-def _laion_clap_data() -> Any:
+def laion_clap_data() -> Any:
     """Its module of data pipelines; the three tokenizers that it downloads when imported are not used here."""
     import transformers
 
@@ -92,11 +92,18 @@ def _laion_clap_data() -> Any:
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError(f"the peer for sounds is LAION-CLAP. {__doc__}")
     root = found.submodule_search_locations[0]
-    sys.path[:0] = [root]  # where the package itself looks for its modules
+    if root not in sys.path:
+        sys.path.insert(0, root)  # where the package itself looks for its modules
     with ExitStack() as patched:
         for tokenizer in (transformers.BertTokenizer, transformers.RobertaTokenizer, transformers.BartTokenizer):
             patched.enter_context(mock.patch.object(tokenizer, "from_pretrained"))
         return importlib.import_module("training.data")
+
+
+def laion_clap_htsat(audio: Any) -> Any:
+    """Its HTSAT with random weights, of the values that its config files call ``audio_cfg``."""
+    laion_clap_data()
+    return importlib.import_module("clap_module.htsat").create_htsat_model(audio)
 
 
 def _soundfile_load(path: str) -> tuple[torch.Tensor, int]:
