@@ -1,12 +1,13 @@
 # make demo   a fresh venv, install, train on real data, evaluate, report (about 15 minutes on 2 CPU cores)
 # make test   a fresh venv, install with the test extra, the whole unit suite
 # make test-slurm  a SLURM cluster of two nodes on this machine: requeue a run in its middle, compare (as root)
+# make test-targets  every export read by its target in an environment without mmcontrast (several GB of packages)
 # make check  lint, types and import contracts, in the same venv
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow test-slurm check goldens clean
+.PHONY: demo test test-slow test-slurm test-targets check goldens clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +30,9 @@ test-slow: $(VENV)/.installed-test
 
 test-slurm: $(VENV)/.installed-test
 	$(BIN)/python -m tests.slurm.preemption
+
+test-targets: $(VENV)/.installed-test
+	$(BIN)/python -m tests.export.fresh_venv
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -140,22 +140,9 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.export.embed_command import add_arguments as add_embed_arguments
 
     add_embed_arguments(embedding)
-    indexing = commands.add_parser("index", help="index embedded sets for search")
-    from mmcontrast.search.index_command import add_arguments as add_index_arguments
+    from mmcontrast.search.commands import add_commands as add_search_commands
 
-    add_index_arguments(indexing)
-    searching = commands.add_parser("search", help="find rows by texts, pictures, sounds and other rows")
-    from mmcontrast.search.search_command import add_arguments as add_search_arguments
-
-    add_search_arguments(searching)
-    refining = commands.add_parser("refine", help="train what refines questions by an index's pairs")
-    from mmcontrast.search.refine_command import add_arguments as add_refine_arguments
-
-    add_refine_arguments(refining)
-    exploring = commands.add_parser("explore", help="serve a page to search an index, look and listen")
-    from mmcontrast.search.explore.command import add_arguments as add_explore_arguments
-
-    add_explore_arguments(exploring)
+    add_search_commands(commands)
     data = commands.add_parser("data", help="index shards, show what a set holds, verify every byte")
     from mmcontrast.data.command import add_commands as add_data_commands
 

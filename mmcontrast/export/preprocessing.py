@@ -11,6 +11,7 @@ from mmcontrast.specs import AudioSpec, ImageSpec
 HASHED_WORDS = {
     "normalise": "lower case",
     "split": r"\w+|[^\w\s]",
+    "stems": "after a word of more than stem_letters letters, its first stem_letters and a dash, unless these are 0",
     "id": "crc32 of the UTF-8 bytes, modulo 2147483647, plus 1",
     "of_no_words": "the id of the empty string",
 }

@@ -24,11 +24,7 @@ def ids_snippet(part: Part) -> list[str]:
     spec = part.text_spec()
     kind, length = spec.tokenizer.registry_name, spec.context_length
     if kind == "hashed_words":
-        return [
-            "import re, zlib",
-            r'words = re.findall(r"\w+|[^\w\s]", caption.lower())' f'[:{length}] or [""]',
-            "ids = [zlib.crc32(word.encode()) % (2**31 - 1) + 1 for word in words]",
-        ]
+        return _hashed_words(length, stem_letters=spec.tokenizer.stem_letters)
     if kind == "open_clip":
         return [
             "from open_clip.tokenizer import SimpleTokenizer",
@@ -40,3 +36,11 @@ def ids_snippet(part: Part) -> list[str]:
         f'ids = tokenizer(caption, truncation=True, max_length={length})["input_ids"]',
         "ids = [each + 1 for each in ids]  # 0 is the padding",
     ]
+
+
+def _hashed_words(length: int, *, stem_letters: int) -> list[str]:
+    lines = ["import re, zlib", r'words = re.findall(r"\w+|[^\w\s]", caption.lower())' f"[:{length}]"]
+    if stem_letters:
+        parts = f'[word, word[:{stem_letters}] + "-"] if len(word) > {stem_letters} else [word]'
+        lines.append(f"words = [part for word in words for part in ({parts})][:{length}]  # words and their stems")
+    return [*lines, 'ids = [zlib.crc32(word.encode()) % (2**31 - 1) + 1 for word in words or [""]]']
