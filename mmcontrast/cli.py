@@ -143,6 +143,9 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.search.commands import add_commands as add_search_commands
 
     add_search_commands(commands)
+    from mmcontrast.explain.command import add_command as add_explain_command
+
+    add_explain_command(commands)
     data = commands.add_parser("data", help="index shards, show what a set holds, verify every byte")
     from mmcontrast.data.command import add_commands as add_data_commands
 

@@ -158,17 +158,17 @@ class Degenerate:
         bags = [" ".join(sorted(text.split())) for text in plain]
         rows: list[tuple[bool, bool, bool, bool]] = []
         for number in range(len(items)):
-            valid, right = items.valid[number], items.right[number]
-            texts = items.text_ids[number][valid[0]].tolist()
-            contexts = items.context_ids[number][valid[:, 0]].tolist()
+            valid, right, texts = items.valid[number], items.right[number], items.text_ids[number].tolist()
+            contexts = items.context_ids[number][valid.any(dim=1)].tolist()
             pairs = [
                 (texts[good], texts[bad])
-                for marks in right[valid[:, 0]][:, valid[0]].tolist()
+                for there, marks in zip(valid.tolist(), right.tolist(), strict=True)
                 for good in range(len(texts))
                 for bad in range(len(texts))
-                if marks[good] and not marks[bad]
+                if marks[good] and there[bad] and not marks[bad]
             ]
-            never = [plain[text] for place, text in enumerate(texts) if not right[:, place].any()]
+            wrong = (valid.any(dim=0) & ~right.any(dim=0)).tolist()
+            never = [plain[text] for text, is_wrong in zip(texts, wrong, strict=True) if is_wrong]
             rows.append(
                 (
                     any(plain[good] == plain[bad] for good, bad in pairs),

@@ -1,0 +1,1 @@
+"""Which words of a caption belong to which places of a picture or a sound: ``mmcontrast explain``."""
