@@ -123,7 +123,7 @@ def compared(case: Case, run: Path, python: Path, scratch: Path) -> bool:
     tolerance = new_format(case.to).tolerance
     same = answers(expected) == answers(expected | found)
     said = ", ".join(f"{name} {value:.1e}" for name, value in largest.items())
-    shot = f"zero-shot answers {'the same' if same else 'DIFFERENT'} ({len(answers(expected))} of {ROWS} captions)"
+    shot = f"zero-shot answers {'the same' if same else 'DIFFERENT'} ({len(answers(expected))} asked, {ROWS} captions)"
     print(f"{case.to:<22} {done.stdout.strip():<28} largest difference: {said} (limit {tolerance:.0e}); {shot}")
     return same and max(largest.values()) <= tolerance
 
