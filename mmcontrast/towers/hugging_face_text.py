@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,7 +16,8 @@ from mmcontrast.specs import TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.hugging_face import HuggingFace
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower, layout_of
+from mmcontrast.towers.base import Layout, Tower
+from mmcontrast.towers.hugging_face_folder import checkpoint_transformers, transformers_layout
 from mmcontrast.types import Features
 
 Pooling = Literal[
@@ -97,23 +97,11 @@ class HuggingFaceText(Tower):
 
     def layout(self) -> Layout:
         """What is registered before the longest list of modules; that list; the rest."""
-        lists = {name: module for name, module in self.inner.named_modules() if isinstance(module, nn.ModuleList)}
-        name = max(lists, key=lambda name: len(lists[name]), default=None)
-        if name is None:
-            return super().layout()
-        names = [each for each, _ in self.inner.named_parameters()]
-        first = next(number for number, each in enumerate(names) if each.startswith(f"{name}."))
-        blocks = [[f"{name}.{number}"] for number in range(len(lists[name]))]
-        return layout_of(self.inner, embeddings=names[:first], blocks=blocks, prefix="inner.")
+        return transformers_layout(self.inner) or super().layout()
 
     def checkpoint_activations(self) -> None:
         """As transformers does it."""
-        inner: Any = self.inner
-        if not inner.supports_gradient_checkpointing:
-            raise ConfigError(f"checkpointing: transformers does not offer it for '{self.config.folder}'.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # transformers 5.2 renames it; both know this name
-            inner.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_transformers(self.inner, self.config.folder)
 
     def _pooler(self, out: Any) -> Float[Tensor, "B width"]:
         if getattr(out, "pooler_output", None) is None:

@@ -46,8 +46,8 @@ MAPS = {
     "text": KeyMap((Rule("text_projection.{layer}.{kind}", HEAD), Rule("text_branch.{rest}", "tower.inner.{rest}"))),
 }
 LEFT_OUT = {
-    "audio_branch.spectrogram_extractor.{rest}": "the front end, which the tower computes; its filters are compared",
-    "audio_branch.logmel_extractor.{rest}": "the front end, which the tower computes; its filters are compared",
+    "audio_branch.spectrogram_extractor.{rest}": "the front end, which the tower computes itself",
+    "audio_branch.logmel_extractor.{rest}": "the front end, which the tower computes itself",
     "audio_branch.tscam_conv.{rest}": "the classifier of AudioSet's events",
     "audio_branch.head.{rest}": "the classifier of AudioSet's events",
     "audio_branch.patch_embed.fusion_model.global_att2.{rest}": "never read there either",
