@@ -40,7 +40,7 @@ def htsat_sizes(state: Mapping[str, Tensor], *, where: str) -> dict[str, Any]:
     if first is None or first.ndim != 4 or not blocks or sorted(blocks) != list(range(len(blocks))):
         raise CheckpointError(f"'{where}' holds no HTSAT: its patch embedding or attention is not there.")
     window = (math.isqrt(len(state["layers.0.blocks.0.attn.relative_position_bias_table"])) + 1) // 2
-    sizes = {
+    sizes: dict[str, Any] = {
         "patch": int(first.shape[2]),
         "width": int(first.shape[0]),
         "depths": tuple(blocks[stage] for stage in range(len(blocks))),
