@@ -11,7 +11,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-NAMES = ("loss", "objectives", "order", "loader", "index", "step", "eval", "reliability", "export", "search", "audio")
+NAMES = (
+    "loss",
+    "objectives",
+    "order",
+    "loader",
+    "index",
+    "step",
+    "eval",
+    "reliability",
+    "export",
+    "search",
+    "audio",
+    "probes",
+)
 
 
 def main() -> int:

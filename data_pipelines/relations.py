@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from data_pipelines.tagger import Word, tag
+from mmcontrast.language.taggers.base import build_tagger
+from mmcontrast.language.words import Word
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Relations:
 
 def relations(caption: str) -> Relations:
     """Read a caption's relations."""
-    return count_relations(tag(caption))
+    return count_relations(build_tagger("hanta").tag(caption))
 
 
 def count_relations(words: list[Word]) -> Relations:

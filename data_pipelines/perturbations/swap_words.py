@@ -8,8 +8,9 @@ import numpy as np
 
 from data_pipelines.perturbations import PERTURBATIONS
 from data_pipelines.perturbations.base import Perturbation
-from data_pipelines.tagger import Word, tag
 from mmcontrast.config import config
+from mmcontrast.language.taggers.base import build_tagger
+from mmcontrast.language.words import exchanged
 
 
 @PERTURBATIONS.register("swap_words")
@@ -24,25 +25,17 @@ class SwapWords(Perturbation):
         """Which words."""
 
         parts: tuple[Literal["noun", "verb", "adjective", "adverb"], ...] = ("noun", "adjective", "verb", "adverb")
+        tagger: str = "hanta"  # what tells parts of speech: 'mmcontrast list taggers'
 
     def perturb(self, caption: str, rng: np.random.Generator) -> str | None:
         """Swap one pair, drawn among all."""
-        words = tag(caption)
+        words = build_tagger(self.config.tagger).tag(caption)
         pairs = [
-            (first, second)
+            ((first.start, first.end), (second.start, second.end))
             for place, first in enumerate(words)
             for second in words[place + 1 :]
             if first.part == second.part
             and first.part in self.config.parts
             and first.text.lower() != second.text.lower()
         ]
-        return swap(caption, *pairs[int(rng.integers(len(pairs)))]) if pairs else None
-
-
-def swap(caption: str, first: Word, second: Word) -> str:
-    """The caption with two words exchanged; a capital at its start stays at its start."""
-    one, other = first.text, second.text
-    if first.start == 0 and one[:1].isupper() and one[1:].islower():
-        one, other = one.lower(), other[:1].upper() + other[1:]
-    between = caption[first.start + len(first.text) : second.start]
-    return caption[: first.start] + other + between + one + caption[second.start + len(second.text) :]
+        return exchanged(caption, *pairs[int(rng.integers(len(pairs)))]) if pairs else None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Part = Literal["noun", "verb", "adjective", "adverb", "preposition", "auxiliary", "determiner", "other"]
 WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
@@ -14,8 +13,7 @@ _BLANKS = str.maketrans("", "", " \t\n.,")
 _ARTICLE = re.compile(r"\b([Aa])(n?)\s+$")
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """One word, or mark, of a caption."""
 
     text: str

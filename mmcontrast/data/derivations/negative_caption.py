@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import numpy as np
 from annotated_types import Len
@@ -15,7 +15,7 @@ from mmcontrast.language.edits import contrasted
 from mmcontrast.language.events import reordered
 from mmcontrast.language.negation import negated
 from mmcontrast.language.order import perturbed
-from mmcontrast.language.swaps import SWAPS, swapped
+from mmcontrast.language.swaps import SWAPS, SwapKind, swapped
 from mmcontrast.language.taggers.base import Tagger, build_tagger
 from mmcontrast.language.words import Word
 
@@ -72,8 +72,7 @@ class NegativeCaption(Derivation):
         ways, weights = list(self.config.ways), list(self.config.ways.values())
         right = {text.lower() for text in (original.captions.texts if original.captions else ())} | {caption.lower()}
         while ways:
-            ends = np.cumsum(weights)
-            place = min(int(np.searchsorted(ends, rng.random() * ends[-1], side="right")), len(ways) - 1)
+            place = _place(weights, rng.random())
             way, _ = ways.pop(place), weights.pop(place)
             made = _made(way, caption, words, rng)
             if made is not None and made.lower() not in right:
@@ -81,9 +80,19 @@ class NegativeCaption(Derivation):
         return None
 
 
+def _place(weights: list[float], drawn: float) -> int:
+    """Place of a weight, drawn as often as it weighs; a few of them cost less than an array."""
+    left = drawn * sum(weights)
+    for place, weight in enumerate(weights):
+        left -= weight
+        if left < 0:
+            return place
+    return len(weights) - 1
+
+
 def _made(way: Way, caption: str, words: list[Word], rng: np.random.Generator) -> str | None:
     if way in SWAPS:
-        return swapped(caption, words, way, rng)
+        return swapped(caption, words, cast(SwapKind, way), rng)
     if way == "negation":
         return negated(caption, words)
     if way == "events":

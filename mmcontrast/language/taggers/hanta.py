@@ -45,7 +45,7 @@ class Hanta(Tagger):
         try:
             from HanTa import HanoverTagger
         except ImportError as error:
-            raise MissingPackage("tagger 'hanta' needs HanTa: pip install HanTa.") from error
+            raise MissingPackage("tagger 'hanta' needs HanTa: pip install 'mmcontrast[pipelines]'.") from error
         return HanoverTagger.HanoverTagger("morphmodel_en.pgz")
 
     @property

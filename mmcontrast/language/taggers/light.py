@@ -12,7 +12,7 @@ from mmcontrast.language.taggers.base import Tagger
 from mmcontrast.language.words import DETERMINERS, WORD, Part, Word
 
 LEXICON = "english.json"
-VERSION = 1  # of the rules below
+VERSION = 1  # of the rules
 ADJECTIVE_ENDINGS = ("ous", "ful", "less", "ive", "able", "ible", "ish", "ical", "like", "most")
 DOUBLED = frozenset("bdgmnprt")
 
@@ -37,12 +37,16 @@ class Light(Tagger):
     def tag(self, caption: str) -> list[Word]:
         """Tag by lexicon, endings and neighbours."""
         found = [(match.group(), match.start()) for match in WORD.finditer(caption)]
-        options = [_options(text.lower()) for text, _ in found]
+        texts = [text.lower() for text, _ in found]
+        options = [_options(text) for text in texts]
+        for place, (text, following) in enumerate(zip(texts, texts[1:], strict=False)):
+            if text in ("left", "right") and following == "of":
+                options[place] = ("preposition",)
         words: list[Word] = []
         before: Part = "other"
         for place, (text, start) in enumerate(found):
-            after = options[place + 1] if place + 1 < len(found) else ()
-            part = _settled(text.lower(), options[place], before, after)
+            after = options[place + 1][0] if place + 1 < len(found) else None
+            part = _settled(texts[place], options[place], before, after)
             words.append(Word(text, part, start))
             before = part
         return words
@@ -106,14 +110,14 @@ def _options(word: str) -> tuple[Part, ...]:
     return ("noun", "verb") if singular and singular[0] == "verb" else ("noun",)
 
 
-def _settled(word: str, options: tuple[Part, ...], before: Part, after: tuple[Part, ...]) -> Part:
-    """Choose one by the neighbours."""
-    next_part = after[0] if after else "other"
+@lru_cache(maxsize=65536)
+def _settled(word: str, options: tuple[Part, ...], before: Part, after: Part | None) -> Part:
+    """Choose one by the part before and the likeliest part after; None behind the last word."""
+    next_part: Part = after or "other"
     opened = before in ("determiner", "adjective")
-    if word in ("left", "right") and next_part == "preposition":  # left of, right of
-        return "preposition"
-    if options == ("noun",):
-        return "adjective" if before == "determiner" and next_part == "adjective" else "noun"  # "a lush green field"
+    if options == ("noun",):  # "a lush green field": what no list knows, before an adjective
+        listed = word in _lexicon()
+        return "adjective" if before == "determiner" and next_part == "adjective" and not listed else "noun"
     if options == ("adjective",):
         ends = opened and next_part not in ("noun", "adjective", "verb")
         return "noun" if ends else "adjective"  # "a red square"
