@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,10 +14,20 @@ from mmcontrast.allocator import take_pages
 from mmcontrast.data.decoded import Drawn
 from mmcontrast.data.labels import Label, stacked_labels
 from mmcontrast.front_ends.fusion import blank_mels
-from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
+from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
+from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.types import Batch, Column, Values
 
 Encode = Callable[[str], list[int]]
+
+
+def encoders(specs: Mapping[str, InputSpec]) -> dict[str, Encode]:
+    """Build each text column's tokenizer, bound to its tower's context length."""
+    return {
+        name: partial(TOKENIZERS.build(spec.tokenizer).encode, context_length=spec.context_length)
+        for name, spec in specs.items()
+        if isinstance(spec, TextSpec)
+    }
 
 
 def collate(

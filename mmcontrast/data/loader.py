@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from mmcontrast import comm
 from mmcontrast.allocator import keep_freed_memory
 from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, config
 from mmcontrast.data.accounting import Account, accounts
-from mmcontrast.data.collate import Encode, collate
+from mmcontrast.data.collate import collate, encoders
 from mmcontrast.data.columns import joined_labels
 from mmcontrast.data.decoded import Drawn
 from mmcontrast.data.limits import Limits
@@ -30,8 +29,7 @@ from mmcontrast.data.source import Source, SourceConfig, line_order, open_rows
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.streaming import StreamedShards
 from mmcontrast.errors import BadSamples, MMContrastError, SkipSample, did_you_mean
-from mmcontrast.specs import InputSpec, TextSpec
-from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.specs import InputSpec
 from mmcontrast.types import Batch
 
 STREAM = "stream/"  # what a checkpoint's names of streams begin with
@@ -57,6 +55,7 @@ class DataConfig:
     stages: dict[str, StageConfig] = {}  # curriculum: a stage's weights hold until the next stage begins
     block_rows: Count = 65_536  # rows that are shuffled together; a source with no more is shuffled whole
     lanes: Count = 8  # runs of shards of a larger source that are read side by side, each in blocks of block_rows
+    bucket_batches: NonNegativeCount = 0  # with per_step: so many batches' rows are sorted by caption length; 0: none
     workers: NonNegativeCount = 2  # loading processes a rank; 0 loads in the training process
     prefetch: Count = 2  # batches a worker keeps ready
     cache_decoded: bool = False  # keep decoded rows in memory: for sets that fit
@@ -68,6 +67,8 @@ class DataConfig:
         starts = [stage.from_step for stage in self.stages.values()]
         if len(set(starts)) < len(starts):
             raise ValueError(f"stages: two begin at the same step: {sorted(starts)}.")
+        if self.bucket_batches and self.draw != "per_step":
+            raise ValueError("bucket_batches: batches of one length are of one source. Set draw: per_step.")
         for name, stage in self.stages.items():
             for source in stage.weights:
                 if source not in self.sources:
@@ -231,7 +232,14 @@ def build_mixture(config: DataConfig, *, seed: int) -> Mixture:
     for name, source in config.sources.items():
         shards = open_source(config, name)
         order = line_order(
-            source, shards=shards, name=name, seed=seed, block_rows=config.block_rows, lanes=config.lanes
+            source,
+            shards=shards,
+            name=name,
+            seed=seed,
+            block_rows=config.block_rows,
+            lanes=config.lanes,
+            batch_rows=config.batch_rows,
+            bucket_batches=config.bucket_batches,
         )
         weight = float(order.rows) if source.weight == "rows" else source.weight
         if source.when_dry == "repeat":
@@ -247,15 +255,6 @@ def build_mixture(config: DataConfig, *, seed: int) -> Mixture:
         temperature=config.temperature,
         stages=tuple(Stage(stage.from_step, stage.weights) for stage in config.stages.values()),
     )
-
-
-def encoders(specs: Mapping[str, InputSpec]) -> dict[str, Encode]:
-    """Build each text column's tokenizer, bound to its tower's context length."""
-    return {
-        name: partial(TOKENIZERS.build(spec.tokenizer).encode, context_length=spec.context_length)
-        for name, spec in specs.items()
-        if isinstance(spec, TextSpec)
-    }
 
 
 def _settle(_worker: int) -> None:

@@ -45,6 +45,32 @@ class Located:
 
 
 @dataclass(frozen=True)
+class Buckets:
+    """Rows of like length in one batch: those of a few batches are sorted together, and the batches shuffled."""
+
+    lengths: Int[np.ndarray, " N"]  # of each row
+    batch_rows: int
+    batches: int  # whose rows are sorted together
+
+    def arranged(self, rows: Int[np.ndarray, " N"], *, first: int, rng: np.random.Generator) -> Int[np.ndarray, " N"]:
+        """Sort an epoch's shuffled rows.
+
+        Args:
+            first: position of the epoch's first row; batches begin at multiples of ``batch_rows``.
+        """
+        rows = rows.copy()
+        start = min(-first % self.batch_rows, len(rows))
+        end = start + (len(rows) - start) // self.batch_rows * self.batch_rows
+        while start < end:
+            stop = min(start + self.batches * self.batch_rows, end)
+            part = rows[start:stop]
+            part = part[np.argsort(self.lengths[part], kind="stable")].reshape(-1, self.batch_rows)
+            rows[start:stop] = part[rng.permutation(len(part))].ravel()
+            start = stop
+        return rows
+
+
+@dataclass(frozen=True)
 class _Epoch:
     """The shards of one epoch, in their order."""
 
@@ -56,15 +82,25 @@ class _Epoch:
 class LineOrder:
     """The line of one source, as a pure function of (rows of its shards, seed, name)."""
 
-    def __init__(self, shard_rows: Sequence[int], *, seed: int, name: str, block_rows: int, lanes: int) -> None:
+    def __init__(
+        self,
+        shard_rows: Sequence[int],
+        *,
+        seed: int,
+        name: str,
+        block_rows: int,
+        lanes: int,
+        buckets: Buckets | None = None,
+    ) -> None:
         """Prepare to locate positions.
 
         Args:
             shard_rows: rows of each shard that belong to the source, in manifest order.
             block_rows: rows that are shuffled together.
             lanes: runs of shards that are read side by side.
+            buckets: lengths that batches are alike in; of a source that is shuffled whole.
         """
-        self.seed, self.name, self.block_rows = seed, name, block_rows
+        self.seed, self.name, self.block_rows, self.buckets = seed, name, block_rows, buckets
         self._shard_rows = np.asarray(shard_rows, dtype=np.int64)
         self._starts = np.cumsum(self._shard_rows) - self._shard_rows
         self.rows = int(self._shard_rows.sum())
@@ -113,7 +149,11 @@ class LineOrder:
     def _whole(self, epoch: int) -> np.ndarray:
         if epoch not in self._wholes:
             _keep_last(self._wholes)
-            self._wholes[epoch] = generator("order", self.seed, self.name, epoch).permutation(self.rows)
+            rows = generator("order", self.seed, self.name, epoch).permutation(self.rows)
+            if self.buckets is not None:
+                rng = generator("buckets", self.seed, self.name, epoch)
+                rows = self.buckets.arranged(rows, first=epoch * self.rows, rng=rng)
+            self._wholes[epoch] = rows
         return self._wholes[epoch]
 
     def _in_lanes(self, epoch: int, places: np.ndarray) -> np.ndarray:

@@ -13,13 +13,13 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mmcontrast.data.index import INDEX_FILE, Index, Part, lacking, read_index
+from mmcontrast.data.index import INDEX_FILE, Index, Part, Place, lacking, read_index
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.manifest import Manifest, ShardInfo, is_url, parse_manifest, read_manifest
 from mmcontrast.data.remote import Cache, join_url, read_remote
@@ -119,7 +119,19 @@ class ShardSet:
             SkipSample: a member is cut short, over a limit, or not what the index says.
             ShardError: the shard cannot be read, and ``storage.on_shard_error`` is "fail".
         """
+        return self._row(self.index.row(position))
+
+    def info(self, position: int) -> dict[str, Any]:
+        """Read and parse one row's JSON member alone.
+
+        Raises:
+            SkipSample, ShardError: as for a row; or :meth:`RawRow.info`'s.
+        """
         place = self.index.row(position)
+        members = {name: member for name, member in place.members.items() if name == "json"}
+        return self._row(replace(place, members=members)).info()
+
+    def _row(self, place: Place) -> RawRow:
         key = f"{self.manifest.name}/{self.manifest.shards[place.shard].path}/{place.key}"
         for extension, member in place.members.items():
             check_member_size(key, extension, member.size, self.limits)

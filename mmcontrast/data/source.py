@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from mmcontrast.config import OneOf, Positive, config
+from mmcontrast.data.caption_lengths import caption_lengths
 from mmcontrast.data.decode import decode_audio, decode_image
 from mmcontrast.data.decoded import Decoded, Drawn
 from mmcontrast.data.derivations import DERIVATIONS
@@ -24,7 +25,7 @@ from mmcontrast.data.labels import Label, read_label
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.data.mixture import WhenDry
-from mmcontrast.data.order import LineOrder, generator, stable_hash
+from mmcontrast.data.order import Buckets, LineOrder, generator, stable_hash
 from mmcontrast.data.row_captions import check_texts, read_captions
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.storage import Storage
@@ -294,21 +295,48 @@ def _blamed(row: int) -> Iterator[None]:
 
 
 def line_order(
-    config: SourceConfig, *, shards: ShardSet | StreamedShards, name: str, seed: int, block_rows: int, lanes: int
+    config: SourceConfig,
+    *,
+    shards: ShardSet | StreamedShards,
+    name: str,
+    seed: int,
+    block_rows: int,
+    lanes: int,
+    batch_rows: int = 1,
+    bucket_batches: int = 0,
 ) -> LineOrder:
     """The order of a source's rows.
 
     Raises:
-        ConfigError: no row has the fields that ``where`` asks for.
+        ConfigError: no row has the fields that ``where`` asks for, or ``bucket_batches`` cannot be had.
     """
     if isinstance(shards, StreamedShards):
+        if bucket_batches:
+            raise ConfigError(f"source '{name}': data.bucket_batches needs an index, and a stream has none.")
         return StreamOrder(len(shards))
     shard_rows = np.array([shard.rows for shard in shards.manifest.shards])
     if config.where:
         rows = np.asarray(matching_rows(shards, config.where, name=name))
         ends = np.searchsorted(rows, np.cumsum(shard_rows))
         shard_rows = np.diff(ends, prepend=0)
-    return LineOrder(shard_rows.tolist(), seed=seed, name=name, block_rows=block_rows, lanes=lanes)
+    buckets = None
+    if bucket_batches:
+        buckets = Buckets(_lengths(config, shards, name=name, block_rows=block_rows), batch_rows, bucket_batches)
+    return LineOrder(shard_rows.tolist(), seed=seed, name=name, block_rows=block_rows, lanes=lanes, buckets=buckets)
+
+
+def _lengths(config: SourceConfig, shards: ShardSet, *, name: str, block_rows: int) -> np.ndarray:
+    rows = np.asarray(matching_rows(shards, config.where, name=name))
+    column = shards.manifest.columns.get("text")
+    if column is None and not config.text.fields:
+        raise ConfigError(f"source '{name}': data.bucket_batches sorts by captions, and it has no column 'text'.")
+    if len(rows) > block_rows:
+        raise ConfigError(
+            f"source '{name}': data.bucket_batches needs sources that are shuffled whole. Raise data.block_rows from "
+            f"{block_rows:,} to its {len(rows):,} rows."
+        )
+    column = column or ColumnSpec(modality="text", extension="json")
+    return caption_lengths(shards, column, tuple(config.text.fields))[rows]
 
 
 def matching_rows(shards: ShardSet | StreamedShards, where: dict[str, str], *, name: str) -> Sequence[int]:
@@ -328,7 +356,8 @@ def _rows_where(shards: ShardSet | StreamedShards, where: tuple[tuple[str, str],
     """Read every row's JSON once a process: the check asks first, the loader again."""
     if not where:
         return range(len(shards))
-    infos = ((row, shards[row].info()) for row in range(len(shards)))
+    assert isinstance(shards, ShardSet), "a stream has no where"
+    infos = ((row, shards.info(row)) for row in range(len(shards)))
     return [row for row, info in infos if all(str(info.get(field)) == value for field, value in where)]
 
 
