@@ -74,6 +74,7 @@ def _serve(pipe: Connection, make: Callable[[], Iterator[Any]]) -> None:
     import torch
 
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # for loading processes, as where a shell started this one
     began = time.process_time()
     batches = make()
     next(batches)
