@@ -11,7 +11,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate.collection import Collection
 from mmcontrast.evaluate.readers import READERS
 from mmcontrast.evaluate.readers.base import existing, inside, read_json
-from mmcontrast.evaluate.readers.choices import Asking, cropped, number_of, text_of
+from mmcontrast.evaluate.readers.choices import Asking, box_of, cropped, text_of
 
 LICENCE = "annotations MIT, pictures of GQA and Visual Genome"
 
@@ -61,7 +61,7 @@ def visual_genome(
         if not isinstance(row, dict):
             raise ConfigError(f"{where}: expected a map.")
         picture = text_of(row, "image_path", where=where)
-        box = tuple(number_of(row, f"bbox_{side}", where=where) for side in "xywh")
+        box = box_of(row, ("bbox_x", "bbox_y", "bbox_w", "bbox_h"), where=where)
         key = f"{picture} {' '.join(map(str, box))}"
         place = inside(images, picture)
         context = asking.made(

@@ -125,6 +125,16 @@ def number_of(row: dict[str, Any], name: str, *, where: str) -> int:
         raise ConfigError(f"{where}: expected a number '{name}', got {row.get(name)!r}.") from error
 
 
+def box_of(row: dict[str, Any], names: tuple[str, str, str, str], *, where: str) -> tuple[int, int, int, int]:
+    """A rectangle's left, top, width and height, under the names that a file gives them.
+
+    Raises:
+        ConfigError: one is not there, or no number.
+    """
+    left, top, width, height = (number_of(row, name, where=where) for name in names)
+    return left, top, width, height
+
+
 def media_folder(root: Path, *names: str) -> Path:
     """The first of several folders that is there; else the first, so that every row says what it misses."""
     return next((root / name for name in names if (root / name).is_dir()), root / names[0])

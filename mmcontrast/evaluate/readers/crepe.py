@@ -10,7 +10,7 @@ from mmcontrast.errors import ConfigError, MissingData
 from mmcontrast.evaluate.collection import Collection
 from mmcontrast.evaluate.readers import READERS
 from mmcontrast.evaluate.readers.base import existing, read_table
-from mmcontrast.evaluate.readers.choices import Asking, cropped, media_folder, number_of, text_of
+from mmcontrast.evaluate.readers.choices import Asking, box_of, cropped, media_folder, number_of, text_of
 from mmcontrast.evaluate.readers.rows import literal_list
 
 COLUMNS = ("image_id", "caption", "x", "y", "width", "height")
@@ -58,7 +58,7 @@ class CREPE:
     def _ask(self, asking: Asking, path: Path, number: int, row: dict[str, Any], kind: str) -> None:
         where = f"'{path}' line {number + 2}"
         picture = str(number_of(row, "image_id", where=where))
-        box = tuple(number_of(row, side, where=where) for side in ("x", "y", "width", "height"))
+        box = box_of(row, ("x", "y", "width", "height"), where=where)
         key = f"{picture} {' '.join(map(str, box))}"
         context = asking.made(
             key, cropped(self._place(picture), box, key=key), extension="png",

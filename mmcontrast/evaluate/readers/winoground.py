@@ -54,8 +54,8 @@ class Winoground:
                     ]  # fmt: skip
                     _ask(asking, path, row, contexts)
             return asking.listed()
-        path = next((each for each in (root / "data/examples.jsonl", root / "examples.jsonl") if each.is_file()), None)
-        path = existing(path or root / "data/examples.jsonl", what="Winoground's items")
+        inner = root / "data" / "examples.jsonl"
+        path = inner if inner.is_file() else existing(root / "examples.jsonl", what="Winoground's items")
         for row in read_rows(path, (*FIELDS, *PICTURES)):
             names = [f"{row[name]}.png" for name in PICTURES]
             contexts = [asking.file(name, inside(root / self.config.images, name)) for name in names]
