@@ -67,7 +67,7 @@ def rate(call: Callable[[], object], count: int) -> float:
 def makers(kind: str) -> Row:
     """Captions per second, items written out as they will be stored."""
     texts = captions()
-    media = {"image": Path("unread.png")}
+    media: dict[str, Path | Callable[[], bytes]] = {"image": Path("unread.png")}
     collection = Listed(
         "captions", [Entry(f"{place:06d}", {"caption": text}, media) for place, text in enumerate(texts)]
     )
@@ -85,7 +85,7 @@ def taggers() -> Row:
         tagger = build_tagger(name)
         tagger.tag(texts[0])
         found.append(rate(lambda tagger=tagger: [tagger.tag(text) for text in texts], len(texts)))  # type: ignore[misc]
-    return ratio("tagger", *found, "light; peer: hanta", unit="captions/s/core")
+    return ratio("tagger", found[0], found[1], "light; peer: hanta", unit="captions/s/core")
 
 
 def loader(folder: Path) -> Row:
