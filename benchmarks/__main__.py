@@ -37,12 +37,12 @@ def main() -> int:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--json", action="store_true", help="print rows of name, ours, peer, ratio, unit, setting")
     parser.add_argument("--full", action="store_true", help="reliability: as many faults as the bars name (minutes)")
-    parser.add_argument("--share", type=float, help="eval, search: of the full size, where time is short")
+    parser.add_argument("--share", type=float, help="eval, objectives, search: of the full size, where time is short")
     parsed = parser.parse_args()
     if parsed.full and parsed.name != "reliability":
         parser.error("--full belongs to reliability")
-    if parsed.share is not None and parsed.name not in ("eval", "search"):
-        parser.error("--share belongs to eval and search")
+    if parsed.share is not None and parsed.name not in ("eval", "objectives", "search"):
+        parser.error("--share belongs to eval, objectives and search")
     options: dict[str, Any] = {"full": True} if parsed.full else {}
     if parsed.share is not None:
         options["share"] = parsed.share

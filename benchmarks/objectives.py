@@ -2,7 +2,7 @@
 
 Each is built with its default fields, or those of ``FIELDS``, in a process of its own.  Time is CPU time, taken in
 turns with InfoNCE.  Memory is what the process gains from just before the loss to its peak: gradients count,
-embeddings do not.  How it grows from 1,024 to 2,048 rows in small tiles tells what is held whole (4 times) from what
+embeddings do not.  How it grows from 512 to 1,024 rows in small tiles tells what is held whole (4 times) from what
 is cut into tiles (at most 2 times, beyond what the embeddings themselves need).
 
 The last row is a whole training step of the same towers under CatLIP and under InfoNCE.
@@ -43,7 +43,7 @@ WIDTH = 512
 CLASSES = 20_000  # of CatLIP's vocabulary
 NOUNS = 8  # classes of a row
 TURNS = 2
-SMALL_TILE = 2**18  # cells
+SMALL_TILE = 2**16  # cells
 MMAP_THRESHOLD = -3  # of mallopt: larger blocks go back to the system when freed, so that peaks can be read
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -112,14 +112,19 @@ def names() -> list[str]:
     return found
 
 
-def measure() -> list[Row]:
-    """Weigh and time each objective, then the two steps."""
-    steps = apart(catlip_step, "")
-    found = {name: apart(measured, name) for name in names()}
+def measure(share: float = 1.0) -> list[Row]:
+    """Weigh and time each objective, then the two steps.
+
+    Args:
+        share: of the 4,096 rows; the two steps keep theirs.
+    """
+    size = int(share * ROWS)
+    steps = apart(catlip_step)
+    found = {name: apart(partial(measured, name, size)) for name in names()}
     rows = []
     for name, each in found.items():
         fields = ", ".join(f"{key} {value}" for key, value in FIELDS.get(name, {}).items() if isinstance(value, int))
-        setting = f"{ROWS:,} x {WIDTH}, fp32{', ' + fields if fields else ''}"
+        setting = f"{size:,} x {WIDTH}, fp32{', ' + fields if fields else ''}"
         rows.append(
             Row(
                 name=f"{name}: time",
@@ -143,23 +148,23 @@ def measure() -> list[Row]:
     return [*rows, steps]
 
 
-def apart(what: Callable[[str], Any], name: str) -> Any:
+def apart(what: Callable[[], Any]) -> Any:
     """Call in a process of its own and return what it returns."""
     context = multiprocessing.get_context("fork")  # torch is loaded, and has not computed anything yet
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(there, what, name))
+    process = context.Process(target=_send, args=(there, what))
     process.start()
     there.close()
     try:
         return here.recv()
     except EOFError:
-        raise RuntimeError(f"the benchmark of '{name}' ended without a result; its error stands above") from None
+        raise RuntimeError("a part of the benchmark ended without a result; its error stands above") from None
     finally:
         process.join()
 
 
-def _send(there: Connection, what: Callable[[str], Any], name: str) -> None:
-    there.send(what(name))
+def _send(there: Connection, what: Callable[[], Any]) -> None:
+    there.send(what())
 
 
 @dataclass(frozen=True)
@@ -173,16 +178,16 @@ class Measured:
     ratio: float  # of neighbouring turns
 
 
-def measured(name: str) -> Measured:
+def measured(name: str, size: int) -> Measured:
     """Weigh the objective, then time it in turns with InfoNCE."""
     print(name, file=sys.stderr, flush=True)
     ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 65536)
     whole, pairwise.TILE_CELLS, cyclip.TILE_CELLS = pairwise.TILE_CELLS, SMALL_TILE, SMALL_TILE
-    Case(name, 1024).step()  # code and the threads' own buffers are loaded before anything is counted
-    less, more = (weigh(Case(name, rows)) for rows in (1024, 2048))
+    Case(name, 512).step()  # code and the threads' own buffers are loaded before anything is counted
+    less, more = (weigh(Case(name, each)) for each in (512, 1024))
     pairwise.TILE_CELLS = cyclip.TILE_CELLS = whole
-    megabytes = weigh(Case(name, ROWS))
-    ours, theirs = Case(name, ROWS), Case("infonce", ROWS)
+    megabytes = weigh(Case(name, size))
+    ours, theirs = Case(name, size), Case("infonce", size)
     theirs.step()  # ours has run
     first, second = in_turns(ours.step, theirs.step, turns=TURNS, warm_up=0, clock=time.process_time)
     ratio = statistics.median(a / b for a, b in zip(first, second, strict=True))
@@ -199,7 +204,7 @@ def weigh(case: Case) -> float:
     return (peak_bytes() - before) / 1e6
 
 
-def catlip_step(_: str) -> Row:
+def catlip_step() -> Row:
     """A training step under CatLIP, which needs no text tower, beside InfoNCE's with the same picture tower."""
     from benchmarks.step import NAME, our_batch, pictures, real_captions
     from benchmarks.step import ROWS as BATCH

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcontrast.comparison import command
+from mmcontrast.comparison import command, measure
 from mmcontrast.comparison.measure import measured
 from mmcontrast.comparison.numbers import Number
 from mmcontrast.comparison.setup import read_comparison, runs_of
@@ -87,6 +87,25 @@ def test_a_measured_run_is_not_trained_again(tmp_path: Path) -> None:
     assert measured(run, "quickstart") == {"accuracy": 0.25}
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_cpu_seconds_are_those_of_whole_trainings(
+    begun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs_of(read_comparison(SHIPPED, [f"out={tmp_path}"]), beside=SHIPPED.parent)["infonce", 0]
+
+    def pretended(arguments: list[str], *, log: Path) -> dict[str, float]:
+        (run.out / "checkpoints").mkdir(parents=True, exist_ok=True)
+        return {"CPU seconds": 9.0, "peak MiB": 300.0}
+
+    monkeypatch.setattr(measure, "run_command", pretended)
+    monkeypatch.setattr(measure, "scores", lambda folder: {"accuracy": 0.5})
+    monkeypatch.setattr(measure, "speed", lambda metrics: {"last loss": 1.0})
+    if begun:  # by a former call, which was stopped
+        (run.out / "checkpoints").mkdir(parents=True)
+    found = measured(run, "quickstart")
+    assert found["peak MiB"] == 300.0 and ("CPU seconds" in found) == (not begun)
+
+
 def test_a_comparison_of_nothing_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("{base: base.yaml, out: out, candidates: {}}")
@@ -110,7 +129,9 @@ def test_runs_are_trained_evaluated_and_reported(tiny: Path) -> None:
     assert set(numbers) == {"infonce", "siglip"}
     for each in numbers.values():
         assert len(each["style: top1"]["values"]) == len(each["peak MiB"]["values"]) == 2
-        assert each["seconds per step"]["mean"] > 0 and each["peak MiB"]["mean"] > 100
+        assert (
+            each["seconds per step"]["mean"] > 0 and each["peak MiB"]["mean"] > 100 and each["CPU seconds"]["mean"] > 0
+        )
     assert numbers["infonce"]["last loss"]["values"][0] != numbers["infonce"]["last loss"]["values"][1]
 
 

@@ -33,7 +33,10 @@ def measured(run: Run, suite: str) -> dict[str, float]:
     run.out.parent.mkdir(parents=True, exist_ok=True)
     written = run.out.parent / f"{run.out.name}.yaml"
     written.write_text(described, encoding="utf-8")
+    resumed = (run.out / "checkpoints").is_dir()
     cost = run_command(["train", str(written)], log=run.out.parent / f"{run.out.name}.train.log")
+    if resumed:
+        del cost["CPU seconds"]  # what the part before took is not known
     folder = run.out / "eval" / Path(suite).stem
     run_command(
         ["eval", "run", str(run.out), "--suite", suite, "--out", str(folder)],
