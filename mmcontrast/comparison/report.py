@@ -79,7 +79,8 @@ def line(measure: str, numbers: Numbers) -> dict[str, Any]:
         cells.append(
             {
                 "shown": "" if number is None else shown(number),
-                "differs": difference is not None and difference.is_apart_from_zero,
+                # Losses of different objectives have no common scale, and costs depend on who else used the machine.
+                "differs": measure not in COST and difference is not None and difference.is_apart_from_zero,
             }
         )
     return {"measure": measure, "cells": cells}
