@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from mmcontrast import comm
-from mmcontrast.data.decode import audio_seconds, decode_audio, decode_image
-from mmcontrast.errors import ConfigError, EvaluationFailed, MetricError, SkipSample, WindowTooShort, did_you_mean
+from mmcontrast.data.decode import decode_audio, decode_image
+from mmcontrast.errors import ConfigError, EvaluationFailed, MetricError, SkipSample, did_you_mean
 from mmcontrast.evaluate.base import Encoder, Shown
 from mmcontrast.evaluate.blind import bag_of_words, words_of
 from mmcontrast.evaluate.cache import EmbeddingCache
 from mmcontrast.evaluate.collection import Collection, located, open_collection
+from mmcontrast.evaluate.window import refuse_longer
 
 MediaKey = tuple[str, tuple[tuple[str, str], ...], str]
 BLOCK_ROWS = 128  # rows encoded together; the same on any number of ranks, so that numbers are the same too
 AHEAD = 2  # blocks decoded while one is encoded
-ROUNDING_SECONDS = 0.02  # of a sound's length over the window that is no cut: codecs pad
 
 
 @dataclass(frozen=True)
@@ -248,21 +248,9 @@ class Bench:
         Raises:
             WindowTooShort: names the first, its length and the encoder's window.
         """
-        window = self.encoders["trained"].window_seconds
-        if window is None:
-            return
         with comm.together(EvaluationFailed):
-            for item in rows.items:
-                try:
-                    seconds = audio_seconds(rows.collection.content(item.position, "audio"), key=item.key)
-                except SkipSample:
-                    continue  # named when it is decoded
-                if seconds > window + ROUNDING_SECONDS:
-                    raise WindowTooShort(
-                        f"'{rows.source}': the sound '{item.key}' lasts {seconds:.2f} s, but the audio tower hears "
-                        f"{window:g} s and would judge a part. Use a model with a longer window, or make the probe "
-                        "from shorter sounds."
-                    )
+            refuse_longer(rows.collection, [item.position for item in rows.items], rows.source,
+                          window_seconds=self.encoders["trained"].window_seconds)  # fmt: skip
 
     # ------------------------------------------------------------- embedding
 

@@ -18,10 +18,10 @@ from mmcontrast.data.loader import encoders
 from mmcontrast.data.transforms.clip import heard
 from mmcontrast.data.transforms.image import eval_image
 from mmcontrast.errors import MissingData, NeedsError
-from mmcontrast.evaluate.bench import ROUNDING_SECONDS
 from mmcontrast.evaluate.checkpoints import open_checkpoint
 from mmcontrast.evaluate.collection import read_media
 from mmcontrast.evaluate.encoder import TowerEncoder
+from mmcontrast.evaluate.window import ROUNDING_SECONDS
 from mmcontrast.explain.attributions import Pair, Side, attributed, side
 from mmcontrast.explain.words import by_word, different, spans, words_of
 from mmcontrast.types import Values, map_values

@@ -17,7 +17,7 @@ JOIN = " and "  # between the objects of a caption, as in the published code
 
 @READERS.register("comco")
 class ComCo:
-    """``SCENES/a_b_c_d.png`` and ``SINGLE/a.png``: rows for ``position_bias``, and items for ``choice``.
+    """``SCENES/a_b_c_d.png`` and ``SINGLE/a.png``, whose names are those of all objects.
 
     An item asks whether a caption beats one with another object in a place.  Its category is the size of the object
     that was replaced: ``large`` (named first in both captions) or ``small`` (named last in the wrong caption, whose
