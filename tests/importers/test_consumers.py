@@ -20,6 +20,7 @@ from tests.importers.conftest import Make
 from tests.small_run import run_of, tree
 
 
+@pytest.mark.slow
 def test_an_imported_folder_is_evaluated_through_the_command_line(imported: Make, tmp_path: Path) -> None:
     _, done = imported("open-clip")
     suite = tmp_path / "small.yaml"

@@ -16,7 +16,7 @@ from mmcontrast.export.parity import CAPTIONS, pictures
 from mmcontrast.export.run_export import export
 from mmcontrast.importers import IMPORTERS
 from tests.importers.conftest import Make
-from tests.importers.peers import PEERS, Peer, tensors
+from tests.importers.peers import PEERS, tensors
 
 
 def test_every_layout_is_tested_here() -> None:
@@ -83,7 +83,7 @@ def test_siglips_captions_are_read_at_their_full_length(layout: str, imported: M
     torch.testing.assert_close(ours, normalize(expected, dim=-1), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("layout", ["timm", "open-clip", "hf-clip"])
+@pytest.mark.parametrize("layout", ["timm", "open-clip", pytest.param("hf-clip", marks=pytest.mark.slow)])
 def test_what_we_export_again_has_the_same_keys_and_bytes(layout: str, imported: Make, tmp_path: Path) -> None:
     peer, done = imported(layout)
     assert peer.export is not None
@@ -111,5 +111,5 @@ def test_a_file_by_name_is_the_same_as_its_folder(imported: Make, tmp_path: Path
 
 def test_the_temperature_of_a_pair_is_kept(imported: Make) -> None:
     peer, done = imported("hf-siglip")
-    assert done.logit_scale == float(peer.model.logit_scale) and done.logit_bias == float(peer.model.logit_bias)
-    assert isinstance(peer, Peer)
+    with torch.no_grad():
+        assert done.logit_scale == float(peer.model.logit_scale) and done.logit_bias == float(peer.model.logit_bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ class Timm(Importer):
         return int(next((size for size in sizes if size), own["input_size"][1]))
 
 
+@cache
 def _built(name: str) -> Any:
     with torch.device("meta"):  # shapes without weights
         return create_timm(name)
