@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,6 +201,73 @@ def laion_fusion_file(folder: Path) -> Peer:
     return laion_file(folder, fused=True)
 
 
+def ms_tokenizer(release: str) -> Any:
+    """Words between a start and an end as BERT has them, or words alone as GPT-2, whose id 0 is "!"."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, processors
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    words = ["a", "photo", "of", "small", "dog", "on", "beach", "Rain", "then", "the", "quick", "knocks"]
+    around = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] if release == "2022" else ["!", "[UNK]"]
+    words = [*around, *words, *([] if release == "2022" else ["<|endoftext|>"])]
+    made = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    made.pre_tokenizer = Whitespace()
+    if release == "2023":
+        return transformers.PreTrainedTokenizerFast(
+            tokenizer_object=made, unk_token="[UNK]", eos_token="<|endoftext|>", bos_token="<|endoftext|>"
+        )
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+
+
+def ms_file(folder: Path, *, release: str) -> Peer:
+    """MS-CLAP as its wrapper loads it, with the masks that older versions of transformers kept among the weights."""
+    transformers = pytest.importorskip("transformers")
+    for package in ("msclap", "torchlibrosa"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: its pins clash; pip install --no-deps msclap torchlibrosa")
+    torch.manual_seed(0)
+    tokenizer = ms_tokenizer(release)
+    with peer_module("msclap", "models.clap", needs=("torchlibrosa",)) as module:
+        if release == "2023":
+            constants = {**vars(import_module("msclap.models.config")), "sample_rate": RATE, "window_size": 256,
+                         "hop_size": 80, "mel_bins": 16, "fmin": 50, "fmax": 4000}  # fmt: skip
+            swin = import_module("msclap.models.htsat").HTSAT_Swin_Transformer
+            audio: Any = torch.nn.ModuleDict(
+                {"htsat": swin(spec_size=64, patch_stride=(4, 4), num_classes=3, config=SimpleNamespace(**constants),
+                               **HTSAT)}
+            )  # fmt: skip
+            settings = transformers.GPT2Config(
+                n_embd=128, n_layer=2, n_head=2, vocab_size=len(tokenizer), n_positions=90
+            )
+        else:
+            audio = module.get_audio_encoder("Cnn14")(RATE, 256, 80, 64, 50, 4000, 3, 24)
+            settings = transformers.BertConfig(**{**TOWER, "hidden_size": 128}, vocab_size=len(tokenizer))
+        heads = [module.Projection(16 if release == "2023" else 24, 12), module.Projection(128, 12)]
+    text = transformers.AutoModel.from_config(settings)
+    parts = [
+        torch.nn.ModuleDict({"base": base, "projection": head})
+        for base, head in zip((audio, text), heads, strict=True)
+    ]
+    model = torch.nn.ModuleDict({"audio_encoder": parts[0], "caption_encoder": parts[1]})
+    model.register_parameter("logit_scale", torch.nn.Parameter(torch.tensor(2.7)))
+    shaken(model)
+    state = model.state_dict()
+    if release == "2023":
+        state["caption_encoder.base.h.0.attn.bias"] = torch.ones(1, 1, 90, 90).tril()
+        state["caption_encoder.base.h.0.attn.masked_bias"] = torch.tensor(-1e4)
+    torch.save({"epoch": 3, "model": state}, folder / "tiny.pth")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    fields = {"tokenizer": str(folder / "tokenizer"), "seconds": 1.0, "sample_rate_hz": RATE, "filter_rate_hz": RATE,
+              "hop_samples": 80, "high_hz": 4000.0}  # fmt: skip
+    return Peer(folder / "tiny.pth", model, "ms-clap", ("audio", "text"), fields)
+
+
 PEERS: dict[str, Callable[[Path], Peer]] = {
     "timm": timm_folder,
     "open-clip": open_clip_folder,
@@ -207,6 +276,8 @@ PEERS: dict[str, Callable[[Path], Peer]] = {
     "hf-clap": hf_clap_folder,
     "laion-clap": laion_file,
     "laion-clap with fusion": laion_fusion_file,
+    "ms-clap of 2022": partial(ms_file, release="2022"),
+    "ms-clap of 2023": partial(ms_file, release="2023"),
 }
 
 

@@ -133,7 +133,7 @@ class LaionCLAP(Importer):
             high_hz=self.config.high_hz,
         )
         if not fused:
-            _compare_filters(branch, mel, where=where)
+            compare_filters(branch, mel, where=where)
         length = ClipLength(short="repeat_pad")
         tower = HTSATFusion if fused else HTSAT
         try:
@@ -163,7 +163,7 @@ def under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _compare_filters(branch: Mapping[str, Tensor], mel: Any, *, where: Path) -> None:
+def compare_filters(branch: Mapping[str, Tensor], mel: Any, *, where: Path) -> None:
     """The file stores its mel filters: rates and bands that are not its own are found out.
 
     Raises:
@@ -175,6 +175,6 @@ def _compare_filters(branch: Mapping[str, Tensor], mel: Any, *, where: Path) -> 
     ours: Any = FRONT_ENDS.build(mel).filters
     if stored.shape != ours.shape or (stored - ours).abs().max() > 1e-5 * stored.abs().max():
         raise CheckpointError(
-            f"the mel filters in '{where}' are not those of {mel.sample_rate_hz} Hz from {mel.low_hz:g} to "
-            f"{mel.high_hz:g} Hz. Set sample_rate_hz, low_hz and high_hz as the model was trained."
+            f"the mel filters in '{where}' are not those of {mel.filter_rate_hz or mel.sample_rate_hz} Hz from "
+            f"{mel.low_hz:g} to {mel.high_hz:g} Hz. Set sample_rate_hz, low_hz and high_hz as the model was trained."
         )
