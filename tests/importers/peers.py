@@ -243,7 +243,13 @@ def ms_file(folder: Path, *, release: str) -> Peer:
                                **HTSAT)}
             )  # fmt: skip
             settings = transformers.GPT2Config(
-                n_embd=128, n_layer=2, n_head=2, vocab_size=len(tokenizer), n_positions=90
+                n_embd=128,
+                n_layer=2,
+                n_head=2,
+                vocab_size=len(tokenizer),
+                n_positions=90,
+                bos_token_id=14,
+                eos_token_id=14,
             )
         else:
             audio = module.get_audio_encoder("Cnn14")(RATE, 256, 80, 64, 50, 4000, 3, 24)
