@@ -133,7 +133,7 @@ def _of_export(folder: Path, weights: checkpoint.Weights) -> Part:
     if weights != "raw":
         raise ExportError(f"'{folder}' is an export, which has one set of weights; name the run for others.")
     found = read_exported(folder)
-    kept = {key: found.about[key] for key in ("source", "seed", "logit_scale") if key in found.about}
+    kept: dict[str, Any] = {key: found.about[key] for key in ("source", "seed", "logit_scale") if key in found.about}
     return Part(built(found.config, found.state), kept, None)
 
 
