@@ -8,7 +8,10 @@ from typing import Literal, NamedTuple
 
 Part = Literal["noun", "verb", "adjective", "adverb", "preposition", "auxiliary", "determiner", "other"]
 WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
-VOWELS = "aeiou"
+# By sound, not by letter: "a one-eyed unicorn", "an hour".
+_TAKES_AN = re.compile(
+    r"(?!one\b|once\b|uni(?![nm])|us[aeu]|ut[ei]|eu|ewe|ukulele|ufo)[aeiou]|hour|heir|honest|honou?r", re.IGNORECASE
+)
 _BLANKS = str.maketrans("", "", " \t\n.,")
 _ARTICLE = re.compile(r"\b([Aa])(n?)\s+$")
 
@@ -59,7 +62,7 @@ def agreeing(caption: str, start: int, word: str) -> str:
     before = _ARTICLE.search(caption, 0, start)
     if before is None:
         return caption
-    article = before.group(1) + ("n" if word[:1].lower() in VOWELS else "")
+    article = before.group(1) + ("n" if _TAKES_AN.match(word) else "")
     return caption[: before.start()] + article + caption[before.end(1) + len(before.group(2)) :]
 
 
@@ -74,7 +77,7 @@ def _plain(text: str) -> str:
 
 def with_article(noun: str) -> str:
     """Put the indefinite article before a noun."""
-    return f"an {noun}" if noun[:1].lower() in VOWELS else f"a {noun}"
+    return f"an {noun}" if _TAKES_AN.match(noun) else f"a {noun}"
 
 
 def articled(noun: str) -> str:

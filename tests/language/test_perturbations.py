@@ -144,3 +144,11 @@ def test_events_in_another_order_never_say_the_same() -> None:
         "A dog barks after a cat meows.",
         "A dog barks while a cat meows.",
     )
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["a unicorn", "an hourglass", "an umbrella", "a one-way street", "an uninteresting day", "a euro", "an owl"],
+)
+def test_articles_go_by_sound(said: str) -> None:
+    assert articled(said.partition(" ")[2]) == said
