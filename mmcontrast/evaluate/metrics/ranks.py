@@ -135,6 +135,7 @@ class Tiles:
     ) -> None:
         self._queries, self._targets, self._similarity = queries, targets, similarity
         self._right = RightAnswers.of(query_ids, target_ids)
+        self._num_targets = len(target_ids)  # which a similarity may make of more points
         self._rows = max(1, tile_cells // max(1, len(targets)))
 
     def __iter__(self) -> Iterator[Tile]:
@@ -145,7 +146,7 @@ class Tiles:
     def ranks(self, parts: list[tuple[Tensor, Tensor]]) -> Ranks:
         """Put the tiles' counts of better and equal wrong answers together."""
         better, ties = (torch.cat(each) for each in zip(*parts, strict=True))
-        return Ranks(1 + better + ties, better, ties, len(self._targets), self._right.counts)
+        return Ranks(1 + better + ties, better, ties, self._num_targets, self._right.counts)
 
     def order(self, parts: list[tuple[Tensor, Tensor, Tensor]]) -> TopOrder:
         """Put the tiles' first answers together."""

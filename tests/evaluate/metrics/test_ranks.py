@@ -141,3 +141,12 @@ def test_embeddings_that_are_not_finite_are_refused() -> None:
     ids = torch.arange(2)
     with pytest.raises(MetricError, match="NaN"):
         rank_first(torch.full((2, 2), torch.nan), torch.eye(2), ids, ids, similarity=product)
+
+
+def test_chance_counts_answers_where_a_similarity_makes_one_of_several_points() -> None:
+    def best_of_two(queries: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        return (queries @ points.T).unflatten(1, (-1, 2)).amax(dim=2)
+
+    ids = torch.arange(3)
+    ranks = rank_first(torch.eye(3, 6), torch.eye(6), ids, ids, similarity=best_of_two)
+    assert ranks.num_targets == 3 and ranks.chance(1) == pytest.approx(1 / 3)
