@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mmcontrast.errors import ConfigError, MMContrastError, did_you_mean
 
@@ -112,6 +112,12 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser("list", help="list what can be named in a config")
     add.add_argument("kind", metavar="KIND", nargs="?", help=f"one of: {', '.join(KINDS)}")
     add.set_defaults(call=_list)
+    _add_commands_of_packages(commands)
+    return top
+
+
+def _add_commands_of_packages(commands: Any) -> None:
+    """Commands that have arguments of their own, each from the package that runs it."""
     checkpoints = commands.add_parser("checkpoint", help="list, verify and consolidate checkpoints")
     from mmcontrast.checkpoint_command import add_commands as add_checkpoint_commands
 
@@ -150,7 +156,6 @@ def parser() -> argparse.ArgumentParser:
     from mmcontrast.data.command import add_commands as add_data_commands
 
     add_data_commands(data)
-    return top
 
 
 def _config_arguments(add: argparse.ArgumentParser) -> None:

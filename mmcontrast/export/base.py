@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,21 @@ class Read:
     empty_captions: bool = True  # the target's tokenizer makes at least one token of nothing
 
 
+def check_installed(packages: Sequence[str], *, who: str, extra: str) -> None:
+    """Refuse to go on without packages.
+
+    Args:
+        who: needs them.
+        extra: of mmcontrast, which installs them.
+
+    Raises:
+        MissingPackage: names the extra to install.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingPackage(f"{who} needs {' and '.join(missing)}: pip install 'mmcontrast[{extra}]'.")
+
+
 class ExportFormat:
     """One target.  A subclass has a nested ``Config`` and is registered under its module's name."""
 
@@ -47,13 +63,7 @@ class ExportFormat:
         Raises:
             MissingPackage: names the extra to install.
         """
-        from importlib.util import find_spec
-
-        missing = [name for name in self.packages if find_spec(name) is None]
-        if missing:
-            raise MissingPackage(
-                f"{format_name(self)} needs {' and '.join(missing)}: pip install 'mmcontrast[{self.extra}]'."
-            )
+        check_installed(self.packages, who=format_name(self), extra=self.extra)
 
     def refusals(self, part: Part) -> dict[str, str]:
         """Why a tower cannot be held, by modality; empty when all can.  What none of them can is under ``part``."""

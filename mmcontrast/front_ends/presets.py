@@ -39,18 +39,11 @@ class LaionFusion(LogMel):
     """
 
     @config
-    class Config(LogMelConfig):
+    class Config(Laion.Config):
         """LAION-CLAP's values for fusion."""
 
-        sample_rate_hz: Count = 48_000
-        window_samples: Count = 1024
-        hop_samples: Count = 480
-        high_hz: Positive = 14_000.0
         scale: Scale = "htk"
         norm: Literal["slaney", "none"] = "none"
-        mean_db: float = 0.0
-        deviation_db: Positive = 1.0
-        int16: bool = True
 
 
 @FRONT_ENDS.register("msclap_2022")
@@ -79,15 +72,10 @@ class MsClap2023(LogMel):
     """
 
     @config
-    class Config(LogMelConfig):
+    class Config(MsClap2022.Config):
         """The values of 2023."""
 
-        sample_rate_hz: Count = 44_100
-        window_samples: Count = 1024
-        high_hz: Positive = 14_000.0
         filter_rate_hz: Count | None = 32_000
-        mean_db: float = 0.0
-        deviation_db: Positive = 1.0
 
 
 @FRONT_ENDS.register("imagebind")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from mmcontrast.errors import CheckpointError, MissingPackage
-from mmcontrast.export.base import Read, command_name
+from mmcontrast.errors import CheckpointError
+from mmcontrast.export.base import Read, check_installed, command_name
 from mmcontrast.export.key_map import KeyMap, first_fit
 from mmcontrast.export.part import Part
 from mmcontrast.weight_files import read_tensors
@@ -66,11 +65,7 @@ class Importer:
         Raises:
             MissingPackage: names the extra to install.
         """
-        missing = [name for name in self.packages if find_spec(name) is None]
-        if missing:
-            raise MissingPackage(
-                f"{importer_name(self)} needs {' and '.join(missing)}: pip install 'mmcontrast[{self.extra}]'."
-            )
+        check_installed(self.packages, who=importer_name(self), extra=self.extra)
 
     def read(self, path: Path, modalities: Sequence[str], scratch: Path) -> Draft:
         """Read a checkpoint.

@@ -10,14 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
-from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.front_ends import AnyFrontEnd
 from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower, layout_of
+from mmcontrast.towers.base import Layout, layout_of
+from mmcontrast.towers.mel_norm import MelNormTower
 from mmcontrast.towers.patch_convolution import PatchConvolution
-from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.towers.swin import SwinStage
 from mmcontrast.types import Features
 
@@ -36,7 +36,7 @@ VARIANTS = {"tiny": (96, (2, 2, 6, 2)), "base": (128, (2, 2, 12, 2)), "large": (
 
 
 @TOWERS.register("htsat")
-class HTSAT(Tower):
+class HTSAT(MelNormTower):
     """Hierarchical token-semantic audio transformer, without its classifier.
 
     The spectrogram is resized in time to ``(size / mels) * size`` frames, cut into ``size / mels`` runs that are
@@ -89,8 +89,6 @@ class HTSAT(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = FRONT_ENDS.build(config.mel)
-        self.bn0 = nn.BatchNorm2d(config.mel.mels)
         first, depths = config.channels(), config.stages()
         self.patch_embed: nn.Module = PatchEmbed(config.patch, first)
         grid = config.size // config.patch
@@ -110,22 +108,9 @@ class HTSAT(Tower):
         self.width = first * 2 ** (len(depths) - 1)
         self.norm = nn.LayerNorm(self.width)
 
-    def train(self, mode: bool = True) -> HTSAT:
-        """Switch modes; ``bn0`` stays with its stored statistics."""
-        super().train(mode)
-        self.bn0.eval()
-        return self
-
-    def preprocessing(self) -> dict[str, Any]:
-        """The front end."""
-        return {"front_end": to_tree(self.config.mel)}
-
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""
-        mel = self.bn0(self.mel(values)[..., None])[..., 0]  # (B, M, frames)
-        if self.training:
-            mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
-        return self.read(self.patch_embed(self.fold(mel)))
+        return self.read(self.patch_embed(self.fold(self.normed_mel(values))))
 
     def read(self, x: Float[Tensor, "B patches width"]) -> Features:
         """Encode embedded patches."""

@@ -9,15 +9,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, dropout
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
-from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.front_ends import AnyFrontEnd
 from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower, layout_of
+from mmcontrast.towers.base import Layout, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.htsat import LAION_MEL
+from mmcontrast.towers.mel_norm import MelNormTower
 from mmcontrast.towers.patchout import Share
-from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.types import Features
 
 # Letters here: C channels.
@@ -31,7 +31,7 @@ VARIANTS = {
 
 
 @TOWERS.register("panns")
-class PANNs(Tower):
+class PANNs(MelNormTower):
     """Convolutional blocks with average pooling; the mean over mels; the mean plus the maximum over time; one layer.
 
     ``bn0``, a batch norm per mel band, keeps its stored statistics: rows must not touch each other.
@@ -79,8 +79,6 @@ class PANNs(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = FRONT_ENDS.build(config.mel)
-        self.bn0 = nn.BatchNorm2d(config.mel.mels)
         _, convolutions, kernel = VARIANTS[config.variant]
         self._blocks, before = [], 1
         for number, channels in enumerate(config.channels(), start=1):
@@ -107,22 +105,11 @@ class PANNs(Tower):
         """Channels of the last block: tokens are time steps before the last layer."""
         return self._token_width
 
-    def train(self, mode: bool = True) -> PANNs:
-        """Switch modes; ``bn0`` stays with its stored statistics."""
-        super().train(mode)
-        self.bn0.eval()
-        return self
-
-    def preprocessing(self) -> dict[str, Any]:
-        """The front end."""
-        return {"front_end": to_tree(self.config.mel)}
-
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""
-        mel = self.bn0(self.mel(values)[..., None])[..., 0]  # (B, M, frames)
-        if self.training:
-            mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
-        picture = mel.transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)  # (B, 1, frames, M)
+        picture = (
+            self.normed_mel(values).transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
+        )  # (B, 1, frames, M)
         cells = self.through((self.get_submodule(name) for name in self._blocks), picture)
         tokens = cells.mean(dim=3).transpose(1, 2)  # (B, frames', C)
         pooled = tokens.amax(dim=1) + tokens.mean(dim=1)
