@@ -49,6 +49,7 @@ MMAP_THRESHOLD = -3  # of mallopt: larger blocks go back to the system when free
 FIELDS: dict[str, dict[str, Any]] = {
     "catlip": {"classes": CLASSES},
     "cluster_negatives": {"begin_below": 1.0},
+    "concept_distillation": {"classes": {"nouns": CLASSES}},
     "cross_batch_memory": {"start_step": 0, "queue": ROWS},
     "matryoshka": {"objective": InfoNCE.Config(), "widths": (64, 128, 256, 512)},
     "momentum_contrast": {"queue": ROWS},

@@ -13,17 +13,25 @@ from mmcontrast.objectives.base import Objective, Spaces
 from mmcontrast.types import Embeddings, Needs, Terms
 
 
-def student_map(spaces: Spaces, name: str) -> nn.Module:
-    """A matrix from the student's width to the teacher's; nothing where they agree.
+def teacher_width(spaces: Spaces, name: str) -> int:
+    """Width of the teacher's embeddings.
 
     Raises:
         NeedsError: there is no teacher.
     """
     if spaces.teacher_dim is None:
         raise NeedsError(f"'{name}' needs a teacher: set teacher to the folder of a finished run.")
-    if spaces.teacher_dim == spaces.dim:
-        return nn.Identity()
-    return nn.Linear(spaces.dim, spaces.teacher_dim, bias=False)
+    return spaces.teacher_dim
+
+
+def student_map(spaces: Spaces, name: str) -> nn.Module:
+    """A matrix from the student's width to the teacher's; nothing where they agree.
+
+    Raises:
+        NeedsError: there is no teacher.
+    """
+    width = teacher_width(spaces, name)
+    return nn.Identity() if width == spaces.dim else nn.Linear(spaces.dim, width, bias=False)
 
 
 @OBJECTIVES.register("feature_distillation", "fd")

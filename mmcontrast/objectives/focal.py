@@ -24,7 +24,7 @@ class Focal(Objective):
     Needs: the two columns; the ``group`` label if one is named.
     Relations: gamma 0 is ``infonce``.
     Source: Lin et al. 2017, arXiv:1708.02002, applied to image-text contrast as in Park and Han 2023,
-    arXiv:2304.00719, section 4.2.  That paper's text-driven soft masks need a fusion encoder and are not here.
+    arXiv:2304.00719, section 4.2.  That paper's text-driven soft masks are ``soft_masks``.
     """
 
     @config

@@ -38,7 +38,7 @@ def built(name: str) -> tuple[Objective, Any]:
     torch.manual_seed(0)
     geometry = GEOMETRIES.build(CURVED.get(name, Sphere.Config()))
     objective: Objective = OBJECTIVES.build(OBJECTIVE_EXAMPLES[name])
-    objective.attach(spaces_of(geometry, DIM, {each: Wide for each in ("image", "audio")}, teacher_dim=DIM))
+    objective.attach(spaces_of(geometry, DIM, {each: Wide for each in ("image", "audio", "text")}, teacher_dim=DIM))
     objective.after_step(seen(objective, geometry).detached().limited(objective.needs()))
     return objective, geometry
 

@@ -13,6 +13,7 @@ from mmcontrast.config import parse
 from mmcontrast.errors import NeedsError
 from mmcontrast.objectives.affinity_distillation import AffinityDistillation
 from mmcontrast.objectives.base import Spaces
+from mmcontrast.objectives.concept_distillation import ConceptDistillation
 from mmcontrast.objectives.continual_distillation import ContinualDistillation
 from mmcontrast.objectives.contrastive_distillation import ContrastiveDistillation
 from mmcontrast.objectives.feature_distillation import FeatureDistillation
@@ -109,6 +110,39 @@ def test_continual_distillation_pulls_to_the_old_models_rows_of_the_class() -> N
         expected.append(mean(log_sum(logits.values()) - logits[j] for j in positives))
     objective = attached(ContinualDistillation(ContinualDistillation.Config()))
     assert float(objective(emb).loss.detach()) == pytest.approx(mean(expected), rel=2e-5)
+
+
+def test_concepts_of_the_teachers_classifier_become_the_students() -> None:
+    concepts = torch.tensor([[2, 0], [-1, -1], [1, 1], [6, -1], [9, 3], [0, 0], [4, 5], [-1, 2], [3, -1]])  # 7 classes
+    emb = averaged(made_up("image", seed=13, absent=0.3, nouns=concepts), seed=14)
+    torch.manual_seed(0)
+    objective = ConceptDistillation(ConceptDistillation.Config(classes={"nouns": 7}))
+    objective.attach(Spaces(dim=8, widths={}, teacher_dim=8))
+    cells, taught = Cells(emb), seen_by_copy(emb)
+
+    def log_softmax(layer: torch.nn.Module, vector: torch.Tensor) -> list[float]:
+        state = {name: value.detach().double() for name, value in layer.state_dict().items()}
+        logits = [float(state["weight"][c] @ vector + state["bias"][c]) for c in range(7)]
+        return [each - log_sum(logits) for each in logits]
+
+    student, teacher = [], []
+    for i in cells.both("image"):
+        mine = log_softmax(objective.learner[0], cells.vector("image", i))
+        theirs = log_softmax(objective.teacher[0], taught.vector("image", i))
+        student.append(-sum(math.exp(q) * p for p, q in zip(mine, theirs, strict=True)))
+        named = {c for c in concepts[i].tolist() if 0 <= c < 7}
+        if named:
+            teacher.append(-mean(theirs[c] for c in named))
+    loss = objective(emb).loss
+    assert float(loss.detach()) == pytest.approx(mean(student) + mean(teacher), rel=2e-5)
+    loss.backward()
+    before = {name: each.grad.clone() for name, each in objective.named_parameters() if each.grad is not None}
+    with torch.no_grad():
+        objective.learner[0].weight.mul_(3.0)  # the teacher's classifier learns from captions alone
+    objective.zero_grad()
+    objective(emb).loss.backward()
+    for name, each in objective.named_parameters():
+        assert each.grad is not None and torch.equal(each.grad, before[name]) == name.startswith("teacher.")
 
 
 def test_mapped_students_stay_unit_vectors() -> None:
