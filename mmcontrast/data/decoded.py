@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,3 +28,16 @@ class Drawn:
     values: dict[str, Any]  # image: uint8 (3, S, S); audio: float32 (samples,), or a dict (fusion); text: str
     group: int  # -1: no group
     labels: dict[str, Any] = field(default_factory=dict)  # those that the row's source has
+    later: dict[str, Callable[[], Any | None]] = field(default_factory=dict)  # columns still to be made
+
+
+def completed(rows: Iterable[Drawn]) -> list[Drawn]:
+    """Rows with the columns that were left for later: code that runs row after row stays in the processor's caches."""
+    done = list(rows)
+    for row in done:
+        for column, make in row.later.items():
+            value = make()
+            if value is not None:
+                row.values[column] = value
+        row.later.clear()
+    return done

@@ -20,7 +20,7 @@ from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, co
 from mmcontrast.data.accounting import Account, accounts
 from mmcontrast.data.collate import collate, encoders
 from mmcontrast.data.columns import joined_labels
-from mmcontrast.data.decoded import Drawn
+from mmcontrast.data.decoded import Drawn, completed
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.mixture import Draw, Mixture, Share, Stage
 from mmcontrast.data.quarantine import BadRow, QuarantineConfig
@@ -146,7 +146,7 @@ class _Steps(Dataset[Loaded | Unfinished]):
             before = len(bad)
             rows.append(self._draw(self.sources[name], position, bad, batch=step, row=first + number))
             own[name] += len(bad) == before
-        batch = collate(rows, specs=self.specs, encode=self.encode, labels=self.labels)
+        batch = collate(completed(rows), specs=self.specs, encode=self.encode, labels=self.labels)
         return Loaded(
             batch,
             bad,

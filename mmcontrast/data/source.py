@@ -129,7 +129,7 @@ class Source:
         return epoch, self.rows[row]
 
     def draw(self, position: int, *, cache: bool) -> Drawn:
-        """Decode and transform the row at ``position``.
+        """Decode and transform the row at ``position``; :func:`~mmcontrast.data.decoded.completed` makes the rest.
 
         Raises:
             SkipSample: the row is damaged.
@@ -152,6 +152,7 @@ class Source:
                 decoded = mixed_row(decoded, self._another(rng, cache=cache), self.config.mix, self.specs, rng)
         key, cells, group = decoded.key, decoded.cells, decoded.group
         values: dict[str, Any] = {}
+        later: dict[str, Callable[[], Any | None]] = {}
         for column, spec in self.specs.items():
             if column not in cells:
                 continue
@@ -171,10 +172,13 @@ class Source:
                     elsewhere=partial(self._elsewhere, of, spec, cache=cache),
                     row_rng=partial(generator, "row", self.seed, self.name, epoch, row),
                 )
+                if made.together:
+                    later[column] = partial(made.derive, original, make_rng)
+                    continue
                 value = made.derive(original, make_rng)
                 if value is not None:
                     values[column] = value
-        return Drawn(key, values, group, decoded.labels)
+        return Drawn(key, values, group, decoded.labels, later)
 
     def _view(
         self, cell: Any, spec: InputSpec, make_rng: Callable[[], np.random.Generator], *, key: str, **changes: Any

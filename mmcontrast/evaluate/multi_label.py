@@ -25,7 +25,9 @@ DRAWS = 200  # of the bootstrap over rows
 class MultiLabel(Evaluator):
     """Mean over classes of average precision, rows ranked by their similarity to the class's prompts.
 
-    Classes that no row has are left out of the mean and counted.  The field ``label`` of a row is a list.
+    Classes that no row has are left out of the mean and counted.  The field ``label`` of a row is a list.  With
+    ``among``, a row is ranked only for the classes of that other list: COLA's hard rows are those that share a word
+    with the class.
     """
 
     also_reads = ("text",)
@@ -37,6 +39,7 @@ class MultiLabel(Evaluator):
         source: str  # where the rows are
         modality: str = "audio"  # image or audio
         label: str = "labels"  # field with the list of a row's classes
+        among: str | None = None  # field with the list of classes that a row is ranked for; null: all
         prompts: tuple[str, ...] = ("{}",)  # {} is the class name
         prompt_set: str | None = None  # in place of prompts: a shipped set, a json file, or "source"
         where: dict[str, str] = {}  # keep rows whose field has this value
@@ -51,23 +54,28 @@ class MultiLabel(Evaluator):
         """Evaluate the trained encoder, and the controls beside it."""
         config = self.config
         rows, z = bench.media(config.source, config.where, config.modality)
-        classes, labels = _labels(rows, config.label)
+        classes = _classes(rows, config.label)
+        labels = _marked(rows, config.label, classes)
+        among = torch.ones_like(labels) if config.among is None else _marked(rows, config.among, classes)
         prompts = chosen_prompts(config.prompts, config.prompt_set, rows)
         class_z = class_points(bench, prompts, classes)
 
         def scored(who: str, points: Tensor) -> Tensor:
             return bench.similarity(who)(points, class_z[who]).float()
 
+        def precision(scores: Tensor) -> float:
+            return average_precisions(scores, labels, among=among).macro
+
         scores = scored("trained", z["trained"])
-        found = average_precisions(scores, labels)
+        found = average_precisions(scores, labels, among=among)
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         controls = {
-            "shuffled": average_precisions(scores, labels[order]).macro,
-            "constant": average_precisions(scored("trained", constant_like(z["trained"])), labels).macro,
-            "text_length": average_precisions(by_length(classes)(z["trained"], class_z["trained"]), labels).macro,
-            **{who: average_precisions(scored(who, z[who]), labels).macro for who in z if who != "trained"},
+            "shuffled": average_precisions(scores, labels[order], among=among[order]).macro,
+            "constant": precision(scored("trained", constant_like(z["trained"]))),
+            "text_length": precision(by_length(classes)(z["trained"], class_z["trained"])),
+            **{who: precision(scored(who, z[who])) for who in z if who != "trained"},
         }
-        low, high = _interval(scores, labels)
+        low, high = _interval(scores, labels, among)
         positive = found.positives > 0
         return self.report(
             metrics={
@@ -77,7 +85,7 @@ class MultiLabel(Evaluator):
                     high=high,
                     method=f"bootstrap over rows, {DRAWS} draws",
                     count=len(labels),
-                    chance=float((found.positives[positive] / len(labels)).mean()),
+                    chance=float((found.positives / among.sum(0))[positive].mean()),
                     controls=controls,
                 )
             },
@@ -99,33 +107,41 @@ class MultiLabel(Evaluator):
         )
 
 
-def _labels(rows: Rows, field: str) -> tuple[list[str], Bool[Tensor, "N C"]]:
-    """The classes, and which of them each row has.
+def _classes(rows: Rows, field: str) -> list[str]:
+    """The classes in the source's order, or those that rows have."""
+    return list(rows.collection.classes) or sorted({name for each in _lists(rows, field) for name in each})
+
+
+def _lists(rows: Rows, field: str) -> list[list[str]]:
+    lists = rows.values(field)
+    if not all(isinstance(each, list) for each in lists):
+        raise ConfigError(f"'{rows.source}': '{field}' should hold a list of classes in every row.")
+    return lists
+
+
+def _marked(rows: Rows, field: str, classes: list[str]) -> Bool[Tensor, "N C"]:
+    """Which of the classes each row's field lists.
 
     Raises:
         ConfigError: a row holds no list, or an unknown class.
     """
-    lists = rows.values(field)
-    if not all(isinstance(each, list) for each in lists):
-        raise ConfigError(f"'{rows.source}': '{field}' should hold a list of classes in every row.")
-    classes = list(rows.collection.classes) or sorted({name for each in lists for name in each})
     place = {name: number for number, name in enumerate(classes)}
-    labels = torch.zeros(len(lists), len(classes), dtype=torch.bool)
-    for row, names in enumerate(lists):
+    marked = torch.zeros(len(rows.items), len(classes), dtype=torch.bool)
+    for row, names in enumerate(_lists(rows, field)):
         for name in names:
             if name not in place:
                 raise ConfigError(f"'{rows.source}' row '{rows.items[row].key}': '{name}' is no known class.")
-            labels[row, place[name]] = True
-    return classes, labels
+            marked[row, place[name]] = True
+    return marked
 
 
-def _interval(scores: Tensor, labels: Tensor) -> tuple[float, float]:
+def _interval(scores: Tensor, labels: Tensor, among: Tensor) -> tuple[float, float]:
     """95% percentile interval of mAP over draws of rows; classes that a draw misses leave that draw's mean."""
     rng = np.random.default_rng(0)
     values = []
     for _ in range(DRAWS):
         chosen = torch.from_numpy(rng.integers(0, len(labels), size=len(labels)))
-        if labels[chosen].any():
-            values.append(average_precisions(scores[chosen], labels[chosen]).macro)
+        if (labels & among)[chosen].any():
+            values.append(average_precisions(scores[chosen], labels[chosen], among=among[chosen]).macro)
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)

@@ -9,10 +9,11 @@ import pytest
 
 from data_pipelines.pack import Sample, write_shards
 from mmcontrast.config import parse
+from mmcontrast.data.decoded import Drawn, completed
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.data.shards import open_shards
-from mmcontrast.data.source import Drawn, Source, SourceConfig, check_source, line_order
+from mmcontrast.data.source import Source, SourceConfig, check_source, line_order
 from mmcontrast.data.storage import Storage
 from mmcontrast.errors import ConfigError, SkipSample
 from mmcontrast.specs import ImageSpec, InputSpec
@@ -65,7 +66,7 @@ def drawn(folder: str, columns: tuple[str, ...], rows: int = 40, **fields: Any) 
     specs |= {column: ImageSpec(size=32) for column in columns if column.startswith("image")}
     order = line_order(config, shards=shards, name="s", seed=0, block_rows=100, lanes=1)
     source = Source(config, shards=shards, name="s", seed=0, specs=specs, order=order)
-    return [source.draw(position, cache=True) for position in range(rows)]
+    return completed(source.draw(position, cache=True) for position in range(rows))
 
 
 def seen(view: np.ndarray) -> dict[str, tuple[float, float, int]]:

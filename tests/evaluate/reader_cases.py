@@ -205,6 +205,13 @@ def senteval(root: Path) -> None:
     put(root / "probing" / "bigram_shift.txt", "tr\tO\tOne two .\nte\tI\tTwo one .\n")
 
 
+def cola_single(root: Path) -> None:
+    rows = [["vg/images/1.jpg", {"plate": ["white"]}, [1, 0], [1, 1]], ["http://x/y/2.jpg", {}, [0, 0], [0, 1]]]
+    put(root / "data" / "COLA_singleobjects_benchmark_GQA.json", json.dumps([["white plate", "red cup"], rows]))
+    for number in (1, 2):
+        put(root / "images" / f"{number}.jpg", picture(number))
+
+
 CASES: dict[str, Case] = {
     "folder": (folder, 3, ("n01", "n02", "n03"), {"label": "n01", "folder": "n01"}),
     "clip_benchmark": (clip_benchmark, 2, ("cat", "dog"), {"class": 1, "label": "dog"}),
@@ -225,5 +232,7 @@ CASES: dict[str, Case] = {
     "sick": (sick, 1, (), {"score": 3.3, "sentence1": 'There is no "boy" here', "entailment": "NEUTRAL"}),
     "senteval": (senteval, 2, ("negative", "positive"), {"text": "a fine caf\xe9 \x85 film", "label": "positive"}),
     "simat": (simat, 2, (), {"caption": "A dog laying in pillow"}),
+    "cola_single": (cola_single, 2, ("white plate", "red cup"),
+                    {"labels": ["white plate"], "hard": ["white plate", "red cup"]}),
     "judgements": (judgements, 2, (), {"text": "Shoe", "product": "p1"}),
 }  # fmt: skip

@@ -88,6 +88,21 @@ def test_multi_label_and_retrieval_sets_of_clip_benchmark(tmp_path: Path) -> Non
     assert read("clip_benchmark", tmp_path / "pairs").info(0)["captions"] == ["one", "two"]
 
 
+def test_single_objects_of_cola_in_both_forms_and_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "COLA_singleobjects_benchmark_PACO.json"
+    row = ["a.jpg", [1, 0], [0, 1]]  # PACO's rows have no annotation
+    for stored in ([["cup", "hat"], [row]], {"labels": ["cup", "hat"], "data": [row]}):
+        put(path, json.dumps(stored))
+        found = read("cola_single", tmp_path, part="PACO")
+        assert found.info(0) == {"file": "a.jpg", "labels": ["cup"], "hard": ["hat"]}
+    put(path, json.dumps([["cup", "hat"], [["a.jpg", [1], [0, 1]]]]))
+    with pytest.raises(ConfigError, match="item 0: expected 0 or 1 for each of the 2 classes"):
+        read("cola_single", tmp_path, part="PACO")
+    put(path, json.dumps([["cup", "cup"], []]))
+    with pytest.raises(ConfigError, match="each once"):
+        read("cola_single", tmp_path, part="PACO")
+
+
 def test_genres_digits_and_medical_pictures(tmp_path: Path) -> None:
     gtzan(tmp_path / "gtzan")
     genres = read("gtzan", tmp_path / "gtzan")

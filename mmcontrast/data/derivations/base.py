@@ -38,6 +38,9 @@ class Derivation:
     """One more column of a row, a function of (seed, source, epoch, row, column) and of the row."""
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "audio", "text")  # of the columns that it can make
+    # Made for all rows of a batch in one go, once their pictures and sounds are: half the time, for its code stays in
+    # the caches.  The row counts as good by then, so such a derivation raises nothing.
+    together: ClassVar[bool] = False
 
     class Config:
         """Fields of the derivation; each subclass has its own, with ``of``, a column of the same modality."""

@@ -39,6 +39,7 @@ class NegativeCaption(Derivation):
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("text",)
+    together: ClassVar[bool] = True
 
     @config
     class Config:

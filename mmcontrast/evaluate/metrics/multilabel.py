@@ -36,27 +36,38 @@ class AveragePrecisions:
 
 
 def average_precisions(
-    scores: Float[Tensor, "Q C"], labels: Bool[Tensor, "Q C"], *, compat: str | None = None
+    scores: Float[Tensor, "Q C"],
+    labels: Bool[Tensor, "Q C"],
+    *,
+    among: Bool[Tensor, "Q C"] | None = None,
+    compat: str | None = None,
 ) -> AveragePrecisions:
     """Area under each class's step-wise precision-recall curve, rows of equal score entering together.
 
     Rows of one score share one threshold, so their order cannot matter (scikit-learn's definition).
 
     Args:
+        among: rows that are ranked for each class; null: all.  A class's other rows do not count, positive or not.
         compat: ``clip_benchmark`` orders equal scores as torch.sort does, and gives a class without positives 0,
             which then counts in the mean.
 
     Raises:
-        MetricError: NaN scores, sizes that differ, or no positive at all.
+        MetricError: NaN scores, sizes that differ, or no positive at all among the rows that are ranked.
     """
     check_compat(compat, ("clip_benchmark",), metric="average precision")
     if scores.shape != labels.shape:
         raise MetricError(f"scores are {tuple(scores.shape)}, labels {tuple(labels.shape)}: they must agree.")
     check_finite(scores, what="scores", axes=("row", "class"))
-    if not labels.any():
+    among = torch.ones_like(labels) if among is None else among
+    if among.shape != labels.shape:
+        raise MetricError(f"labels are {tuple(labels.shape)}, rows to rank {tuple(among.shape)}: they must agree.")
+    if not (labels & among).any():
         raise MetricError("no row has any of the classes.")
-    positives = labels.sum(dim=0).double()
-    columns = [_one(scores[:, number].float(), labels[:, number], compat) for number in range(scores.shape[1])]
+    positives = (labels & among).sum(dim=0).double()
+    columns = [
+        _one(scores[ranked, number].float(), labels[ranked, number], compat)
+        for number, ranked in enumerate(among.unbind(1))
+    ]
     values, tied = torch.stack([value for value, _ in columns]), sum(ties for _, ties in columns)
     if compat == "clip_benchmark":
         return AveragePrecisions(values.nan_to_num(0), positives.clamp_min(1), tied / float(positives.sum()))

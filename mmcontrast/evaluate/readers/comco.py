@@ -13,6 +13,7 @@ from mmcontrast.evaluate.readers import READERS
 from mmcontrast.evaluate.readers.base import existing
 
 JOIN = " and "  # between the objects of a caption, as in the published code
+FOLDS = 5  # of scenes, for probes
 
 
 @READERS.register("comco")
@@ -21,7 +22,9 @@ class ComCo:
 
     An item asks whether a caption beats one with another object in a place.  Its category is the size of the object
     that was replaced: ``large`` (named first in both captions) or ``small`` (named last in the wrong caption, whose
-    first is the large one), as the published code has it.
+    first is the large one), as the published code has it.  Which object the towers hold nearest (IOR, TOR) is
+    the question of ``object_bias``.  For what a linear read-out finds of each place (IOC, TOC), scenes have the fields
+    ``object_1``, ``object_2``, ..., ``caption`` and ``fold``: ``{type: linear_probe, where: {kind: scene}, ...}``.
 
     Source: Abbasi et al. 2025, arXiv:2502.19842; no licence is given.
     """
@@ -60,7 +63,7 @@ class ComCo:
                     f"'{path}': {unknown or objects}: expected at least {self.config.large} objects that are in "
                     f"'{self.config.single}'."
                 )
-            entries.append(Entry(path.stem, {"kind": "scene", "objects": objects}, {"image": path}))
+            entries.append(Entry(path.stem, _scene(objects), {"image": path}))
             queries.extend(self._items(path.stem, objects, names))
         return Listed(self.config.scenes, entries, queries=queries)
 
@@ -82,6 +85,17 @@ class ComCo:
                     }
                 )
         return items
+
+
+def _scene(objects: list[str]) -> dict[str, Any]:
+    """Fields of a scene.  Scenes of the same objects in another order are in one fold."""
+    return {
+        "kind": "scene",
+        "objects": objects,
+        **{f"object_{place}": name for place, name in enumerate(objects, 1)},
+        "caption": JOIN.join(objects),
+        "fold": str(_digest("_".join(sorted(objects)))[0] % FOLDS),
+    }
 
 
 def _exchanged(objects: list[str], a: int, b: int) -> list[str]:

@@ -86,6 +86,22 @@ def test_average_precision_equals_torchmetrics() -> None:
     assert average_precisions(scores, labels).macro == pytest.approx(float(theirs), abs=1e-6)
 
 
+def test_only_a_classes_hard_rows_are_ranked_as_cola_does() -> None:
+    peer = pytest.importorskip("torchmetrics.functional")
+    scores, labels, hard = random(80, 5), random(80, 5, seed=1) > 0.8, random(80, 5, seed=2) > 0.5
+    labels[:, 3], hard[:, 4] = False, False  # published: a class without a picture, or without a hard one, is left out
+    theirs = [
+        peer.average_precision(scores[ranked, number].sigmoid(), labels[ranked, number].long(), task="binary")
+        for number, ranked in enumerate(hard.unbind(1))
+        if labels[:, number].any() and ranked.any()
+    ]
+    found = average_precisions(scores, labels, among=hard)
+    assert len(theirs) == 3 and found.empty == 2
+    assert found.macro == pytest.approx(float(torch.stack(theirs).mean()), abs=1e-6)
+    with pytest.raises(MetricError, match="must agree"):
+        average_precisions(scores, labels, among=hard[:, :2])
+
+
 def test_a_class_without_rows_is_left_out_and_counted() -> None:
     peer = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
     scores, labels = random(60, 4), random(60, 4, seed=1) > 0.8
