@@ -19,6 +19,7 @@ _PUBLIC = {
     "load_run": "mmcontrast.run",
     "load": "mmcontrast.export.embedder",
     "Embedder": "mmcontrast.export.embedder",
+    "load_head": "mmcontrast.downstream.applied",
     "train": "mmcontrast.train",
     "Loader": "mmcontrast.data.loader",
     "ShardSet": "mmcontrast.data.shards",

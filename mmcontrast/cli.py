@@ -41,6 +41,7 @@ KINDS = {
     "probes": "mmcontrast.probes:MAKERS",
     "taggers": "mmcontrast.language.taggers:TAGGERS",
     "exports": "mmcontrast.export:EXPORTS",
+    "downstream": "mmcontrast.downstream:DOWNSTREAM",
     "importers": "mmcontrast.importers:IMPORTERS",
 }
 
@@ -146,6 +147,10 @@ def _add_commands_of_packages(commands: Any) -> None:
     from mmcontrast.export.embed_command import add_arguments as add_embed_arguments
 
     add_embed_arguments(embedding)
+    downstream = commands.add_parser("head", help="train, measure and use small models on frozen embeddings")
+    from mmcontrast.downstream.command import add_commands as add_head_commands
+
+    add_head_commands(downstream)
     from mmcontrast.search.commands import add_commands as add_search_commands
 
     add_search_commands(commands)

@@ -49,6 +49,10 @@ class SearchError(MMContrastError):
     """An index that is damaged, of another model or width, or asked for what it does not hold."""
 
 
+class HeadError(MMContrastError):
+    """A downstream head that is damaged or of another model, or rows that it cannot be trained or judged on."""
+
+
 class MissingData(MMContrastError):
     """Files of an evaluation that are not there, or hold no rows."""
 

@@ -21,7 +21,7 @@ from mmcontrast.errors import ConfigError, MissingPackage, SkipSample
 from mmcontrast.evaluate.collection import Collection
 from mmcontrast.evaluate.encoder import TowerEncoder, load_encoder
 from mmcontrast.evaluate.identity import towers_sha256
-from mmcontrast.export.embedded import ABOUT, part_file
+from mmcontrast.export.embedded import ABOUT, TEXT_FIELDS, part_file
 from mmcontrast.export.plain_folder import open_source
 from mmcontrast.specs import Long
 
@@ -103,7 +103,7 @@ def check_packages() -> None:
 def described(job: Job, collection: Collection, encoder: TowerEncoder) -> dict[str, Any]:
     """What the embeddings depend on: a folder holds those of one source, one model and one size of parts."""
     first = collection.info(0) if len(collection) else {}
-    field = job.text_field or next((name for name in ("caption", "captions", "text") if name in first), None)
+    field = job.text_field or next((name for name in TEXT_FIELDS if name in first), None)
     offered = [name for name in MEDIA if name in collection.modalities] + (["text"] if field else [])
     chosen = list(job.modalities) or [name for name in offered if name in encoder.modalities]
     for name in chosen:

@@ -15,6 +15,7 @@ from torch import Tensor
 from mmcontrast.errors import ExportError
 
 ABOUT = "embeddings.json"
+TEXT_FIELDS = ("caption", "captions", "text")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,14 @@ def read_embeddings(folder: Path) -> dict[str, Any]:
     for name in about["modalities"]:
         found[name] = (torch.cat([part.points[name] for part in parts]), torch.cat([p.present[name] for p in parts]))
     return found
+
+
+def texts_of(fields: dict[str, Any], text_field: str | None) -> list[str]:
+    """What a row says: the strings of a field, or of the first usual one that it has."""
+    name = text_field or next((each for each in TEXT_FIELDS if each in fields), None)
+    value = fields.get(name) if name else None
+    values = value if isinstance(value, list) else [value]
+    return [each for each in values if isinstance(each, str)]
 
 
 def _read_part(folder: Path, number: int, about: dict[str, Any], count: int) -> EmbeddedPart:

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from mmcontrast.errors import SearchError
+from mmcontrast.export.embedded import texts_of
 from mmcontrast.search.index import open_index
 from mmcontrast.search.memory import Memory, Neighbours
 from mmcontrast.search.refiner import Refiner, RefinerAbout, check_refinable
-from mmcontrast.search.rows import texts_of
 
 TEMPERATURE = 0.07
 BATCH_ROWS = 256

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcontrast.errors import SearchError
-
-TEXT_FIELDS = ("caption", "captions", "text")
+from mmcontrast.export.embedded import texts_of
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,6 @@ class RowsWriter:
     def close(self) -> None:
         """Write the file's end."""
         self._file.close()
-
-
-def texts_of(fields: dict[str, Any], text_field: str | None) -> list[str]:
-    """What a row says: the strings of a field, or of the first usual one that it has."""
-    name = text_field or next((each for each in TEXT_FIELDS if each in fields), None)
-    value = fields.get(name) if name else None
-    values = value if isinstance(value, list) else [value]
-    return [each for each in values if isinstance(each, str)]
 
 
 def all_texts(rows: Rows, text_field: str | None) -> Iterator[str]:

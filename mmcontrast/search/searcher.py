@@ -11,13 +11,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mmcontrast.errors import SearchError
+from mmcontrast.export.embedded import texts_of
 from mmcontrast.search.fusion import reciprocal_ranks
 from mmcontrast.search.index import Index, open_index
 from mmcontrast.search.memory import Memory
 from mmcontrast.search.points import Points, best
 from mmcontrast.search.query import MEDIA, Asker, Query
 from mmcontrast.search.refiner import Refiner, read_refiner
-from mmcontrast.search.rows import Row, texts_of
+from mmcontrast.search.rows import Row
 from mmcontrast.search.sets import combined
 
 POOL = 1000  # rows that each part of a question brings, where its parts are judged together

@@ -16,8 +16,8 @@ from mmcontrast.errors import SearchError
 from mmcontrast.evaluate.metrics.health import gap, separability
 from mmcontrast.evaluate.paired import two_dimensions
 from mmcontrast.evaluate.plots import scatter
+from mmcontrast.export.embedded import texts_of
 from mmcontrast.search.index import Index
-from mmcontrast.search.rows import texts_of
 
 DRAWN_ROWS = 200
 GAP_POINTS = 20_000  # of a modality, that its mean is taken over

@@ -1,0 +1,128 @@
+"""What every head offers, and what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mmcontrast.downstream.towers import Towers
+from mmcontrast.errors import HeadError
+
+Kind = Literal["classifier", "composer", "prior"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a head belongs to, and the sizes that its weights have."""
+
+    dim: int
+    model: str  # where it was when the head was trained
+    towers: dict[str, str]  # digest of each tower of that model
+    classes: tuple[str, ...] = ()
+    modality: str | None = None  # the only one that it is used on; None: any
+    sizes: dict[str, int] = field(default_factory=dict)  # that the config does not tell
+    trained_on: tuple[dict[str, Any], ...] = ()  # facts of the sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Rows that a head is judged by."""
+
+    source: str
+    modality: str | None = None  # None: the head's own
+    label: str | None = None  # field of the class; None: the one that the head was trained on
+    where: dict[str, str] = field(default_factory=dict)  # keep rows whose fields have these values
+    probe_source: str | None = None  # rows of the modality for a linear probe beside the head
+
+
+class Head(nn.Module):
+    """A small model on frozen embeddings."""
+
+    kind: ClassVar[Kind]
+
+    class Config:
+        """Fields of the head; each subclass has its own."""
+
+    def __init__(self, config: Any, *, about: About) -> None:
+        super().__init__()
+        self.config, self.about = config, about
+
+    @classmethod
+    def learn(cls, config: Any, towers: Towers) -> Self:
+        """Train one; the same config, model and rows give the same weights.
+
+        Raises:
+            HeadError: nothing can be learned from these rows.
+        """
+        raise NotImplementedError
+
+    def judge(self, towers: Towers, judged: Judged) -> dict[str, float]:
+        """Measure it on other rows, beside what does without it; the last entry counts the rows."""
+        raise NotImplementedError
+
+    def check_towers(self, digests: dict[str, str], *modalities: str, where: str) -> None:
+        """Refuse points of other towers.
+
+        Raises:
+            HeadError: names the tower.
+        """
+        for name in modalities:
+            if name not in digests:
+                raise HeadError(f"'{where}' has no {name} tower; it has: {', '.join(digests)}.")
+            if digests[name] != self.about.towers.get(name):
+                raise HeadError(
+                    f"this head was trained on '{self.about.model}', whose {name} tower is not that of '{where}'. "
+                    "Train it again on this model, or name that one."
+                )
+
+
+class Classifier(Head):
+    """Scores of classes for embeddings."""
+
+    kind: ClassVar[Kind] = "classifier"
+
+    def scores(self, z: Float[Tensor, "B D"], modality: str) -> Float[Tensor, "B C"]:
+        """Scores of every class; the largest is the answer.
+
+        Args:
+            modality: whose points these are.
+        """
+        raise NotImplementedError
+
+    def judge(self, towers: Towers, judged: Judged) -> dict[str, float]:
+        """Top-1 accuracy beside zero-shot, a constant and, if asked for, a linear probe."""
+        from mmcontrast.downstream.judging import judge_classifier
+
+        return judge_classifier(self, towers, judged)
+
+    def check_modality(self, modality: str) -> None:
+        """Refuse a modality that the head was not made for.
+
+        Raises:
+            HeadError: names the right one.
+        """
+        if self.about.modality not in (None, modality):
+            raise HeadError(f"this head is made for {self.about.modality}, not for {modality}.")
+
+
+class Composer(Head):
+    """One point for a reference and a text."""
+
+    kind: ClassVar[Kind] = "composer"
+
+    def composed(self, reference: Float[Tensor, "B D"], text: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Points that are compared with those of the targets."""
+        raise NotImplementedError
+
+
+class Prior(Head):
+    """A point of another modality for a text's."""
+
+    kind: ClassVar[Kind] = "prior"
+
+    def sampled(self, text: Float[Tensor, "B D"], *, seed: int = 0) -> Float[Tensor, "B D"]:
+        """Likely points of the head's modality."""
+        raise NotImplementedError
