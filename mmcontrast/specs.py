@@ -21,6 +21,11 @@ class ClipLength:
     long: Long = "start"  # one window; or the mean of the embeddings of several
     overlap: Annotated[float, Ge(0), Lt(1)] = 0.0  # with windows: the least share of one that two neighbours share
     most_windows: Count = 64  # of one sound; a longer one's are spread evenly over it
+    fewest_windows: Count = 1  # of a sound that is longer than one
+
+    def __post_init__(self) -> None:
+        if self.fewest_windows > self.most_windows:
+            raise ValueError(f"fewest_windows {self.fewest_windows} is over most_windows = {self.most_windows}.")
 
     def in_words(self) -> dict[str, str]:
         """What happens to shorter and to longer sounds."""
@@ -32,9 +37,15 @@ class ClipLength:
         long = {
             "start": "the first samples",
             "center": "the middle samples",
-            "windows": f"the mean of the embeddings of up to {self.most_windows} windows over all of it",
+            "windows": f"the mean of the embeddings of {self._counts()} windows over all of it",
         }
         return {"shorter": short[self.short], "longer": long[self.long]}
+
+    def _counts(self) -> str:
+        if self.fewest_windows == self.most_windows:
+            return str(self.most_windows)
+        least = f"{self.fewest_windows} or more, " if self.fewest_windows > 1 else ""
+        return f"{least}up to {self.most_windows}"
 
 
 @dataclass(frozen=True, kw_only=True)

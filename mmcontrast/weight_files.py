@@ -37,22 +37,40 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"'{path}' does not read: {error}") from error
-    _refuse_compressed(path)
-    try:
-        with torch.serialization.safe_globals(_plain_numpy()):
-            found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"'{path}' does not read as tensors alone: {reason} "
-            "Where you trust it, save its state dict as .safetensors."
-        ) from error
+    found: Any = _loaded(path)
     for key in NESTED:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found or not all(torch.is_tensor(value) for value in found.values()):
         raise CheckpointError(f"'{path}' holds no state dict.")
     return {str(name).removeprefix(WRAPPED): value for name, value in found.items()}
+
+
+def read_settings(path: Path, key: str) -> dict[str, Any]:
+    """What torch.save wrote beside the weights under a key: plain values by their names; empty where it wrote none.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or one that holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no file '{path}'.")
+    found = _loaded(path)
+    settings = found.get(key) if isinstance(found, dict) else None
+    return {str(name): value for name, value in settings.items()} if isinstance(settings, dict) else {}
+
+
+def _loaded(path: Path) -> Any:
+    """What torch.save wrote, on the CPU."""
+    _refuse_compressed(path)
+    try:
+        with torch.serialization.safe_globals(_plain_numpy()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"'{path}' does not read as tensors alone: {reason} "
+            "Where you trust it, save its state dict as .safetensors."
+        ) from error
 
 
 def _refuse_compressed(path: Path) -> None:

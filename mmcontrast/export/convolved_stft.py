@@ -27,7 +27,8 @@ class ConvolvedFrontEnd(nn.Module):
 
     def forward(self, wave: Float[Tensor, "B samples"]) -> Float[Tensor, "B M frames"]:
         """Compute spectrograms."""
-        return self.inner.finished(self.energies(self.inner.prepared(wave.float())))
+        wave = wave.float()
+        return self.inner.emptied(self.inner.finished(self.energies(self.inner.prepared(wave))), wave)
 
     def energies(self, prepared: Float[Tensor, "B N"]) -> Float[Tensor, "B F frames"]:
         """Squared magnitude of every frequency of every frame."""

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mmcontrast.data.transforms.clip import PADDING
 from mmcontrast.errors import ExportError
 from mmcontrast.export.part import Part
 from mmcontrast.exported.dtypes import TORCH, Dtype, dequantized_rows, is_matrix, quantized_rows
@@ -46,14 +47,14 @@ class SoundToPoint(nn.Module):
     def forward(self, wave: Float[Tensor, "B samples"]) -> Float[Tensor, "B D"]:
         """Embed."""
         if self.length.short == "pad" and self.length.long == "start":
-            blank = wave.new_zeros(wave.shape[0], self.samples)
+            blank = wave.new_full((wave.shape[0], self.samples), PADDING)
             return self.inner(torch.cat([wave, blank], dim=1)[:, : self.samples])
         place = torch.arange(self.samples, device=wave.device)
         total = torch.arange(wave.shape[1], device=wave.device)[-1] + 1  # a tensor: one graph for every length
         skipped = (total - self.samples).clamp_min(0) // 2 if self.length.long == "center" else 0
         kept = {"pad": total, "repeat": total + self.samples, "repeat_pad": self.samples // total * total}
         real = place < torch.maximum(kept[self.length.short], total)
-        return self.inner(wave[:, (place + skipped) % total] * real)
+        return self.inner(torch.where(real, wave[:, (place + skipped) % total], PADDING))
 
 
 class IdsToPoint(nn.Module):

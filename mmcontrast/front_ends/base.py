@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
@@ -16,7 +16,7 @@ class FrontEnd(nn.Module):
     """Waveforms -> spectrograms of mel bands, without a weight that is learned, in float32.
 
     A subclass has a nested ``Config`` with ``sample_rate_hz``, ``hop_samples``, ``mels`` and ``frames(samples)``.
-    Its three parts are also what an export is made of: :meth:`prepared`, :meth:`energies` and :meth:`finished`.
+    Its parts, :meth:`prepared`, :meth:`energies`, :meth:`finished` and :meth:`emptied`, are what exports are made of.
     """
 
     Config: ClassVar[Any]  # fields of the front end; each subclass has its own
@@ -28,7 +28,8 @@ class FrontEnd(nn.Module):
     def forward(self, wave: Float[Tensor, "B samples"]) -> Float[Tensor, "B M frames"]:
         """Compute spectrograms; frames = config.frames(samples)."""
         with torch.autocast(wave.device.type, enabled=False):
-            return self.finished(self.energies(self.prepared(wave.float())))
+            wave = wave.float()
+            return self.emptied(self.finished(self.energies(self.prepared(wave))), wave)
 
     def prepared(self, wave: Float[Tensor, "B samples"]) -> Float[Tensor, "B N"]:
         """What is done to the whole clip before it is cut into frames, its borders included."""
@@ -41,6 +42,12 @@ class FrontEnd(nn.Module):
     def finished(self, energies: Float[Tensor, "B F frames"]) -> Float[Tensor, "B M frames"]:
         """Mel bands, logarithm and scaling."""
         raise NotImplementedError
+
+    def emptied(
+        self, bands: Float[Tensor, "B M frames"], wave: Float[Tensor, "B samples"]
+    ) -> Float[Tensor, "B M frames"]:
+        """What :meth:`finished` gave, with frames of padding as missing ones where a front end tells them apart."""
+        return bands
 
     def frame_rows(self) -> Float[Tensor, "2F L"]:
         """Rows whose products with a frame are the real parts, then the imaginary parts, of its frequencies."""
@@ -55,6 +62,12 @@ class FrontEnd(nn.Module):
 def squared(spectrum: Tensor) -> Tensor:
     """|.|^2 without a square root, in two passes over strided halves: a tenth of the time of summing pairs."""
     return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+
+
+def heard_samples(wave: Float[Tensor, "B samples"]) -> Int[Tensor, " B"]:
+    """How many samples lie before the padding, which is negative zeros; no decoder ends a sound with those."""
+    real = (wave != 0) | (wave.reciprocal() > 0)
+    return (real * torch.arange(1, wave.shape[1] + 1, device=wave.device)).amax(dim=1)
 
 
 def fourier_rows(fft_samples: int, length: int, *, first: int = 0) -> Float[Tensor, "2F L"]:

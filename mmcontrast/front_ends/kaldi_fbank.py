@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from mmcontrast.config import Count, Fraction, NonNegative, Positive, config
 from mmcontrast.front_ends import FRONT_ENDS
-from mmcontrast.front_ends.base import FrontEnd, fourier_rows, squared
+from mmcontrast.front_ends.base import FrontEnd, fourier_rows, heard_samples, squared
 from mmcontrast.front_ends.mel_filters import kaldi_filters
 
 
@@ -36,6 +36,7 @@ class KaldiFbankConfig:
     power: Positive = 2.0  # 2: energies, 1: magnitudes
     floor: Positive = 1.1920928955078125e-07  # smallest value before the logarithm; float32's epsilon, as in Kaldi
     fixed_frames: Count | None = None  # cut, or fill with zeros after the logarithm, to so many; null: as they come
+    empty_frames: bool = False  # frames that reach past a padded sound's end are zeros after the logarithm, too
     mean: float = 0.0  # subtracted after the (natural) logarithm
     deviation: Positive = 1.0  # divided by, after the mean
 
@@ -80,7 +81,8 @@ class KaldiFbank(FrontEnd):
     def prepared(self, wave: Float[Tensor, "B samples"]) -> Float[Tensor, "B N"]:
         """The clip's mean and level."""
         if self.config.centred:
-            wave = wave - wave.mean(dim=1, keepdim=True)
+            samples = heard_samples(wave).clamp_min(1) if self.config.empty_frames else wave.shape[1]
+            wave = wave - (wave.sum(dim=1) / samples)[:, None]
         return wave if self.config.gain == 1 else wave * self.config.gain
 
     def energies(self, prepared: Float[Tensor, "B N"]) -> Float[Tensor, "B F frames"]:
@@ -104,6 +106,18 @@ class KaldiFbank(FrontEnd):
         if config.fixed_frames is not None:
             bands = pad(bands, (0, config.fixed_frames - bands.shape[2]))  # a negative number cuts
         return (bands - config.mean) / config.deviation
+
+    def emptied(
+        self, bands: Float[Tensor, "B M frames"], wave: Float[Tensor, "B samples"]
+    ) -> Float[Tensor, "B M frames"]:
+        """Frames that are not whole before the padding, as those that are missing."""
+        config = self.config
+        if not config.empty_frames:
+            return bands
+        past = heard_samples(wave) - config.window_samples
+        whole = torch.div(past, config.hop_samples, rounding_mode="floor") + 1  # at most 0 where not one frame is
+        empty = torch.arange(bands.shape[2], device=bands.device) >= whole[:, None]  # (B, frames)
+        return torch.where(empty[:, None], torch.full_like(bands, -config.mean / config.deviation), bands)
 
     def frame_rows(self) -> Float[Tensor, "2F L"]:
         """Offset, pre-emphasis, window and transform are linear: one matrix."""

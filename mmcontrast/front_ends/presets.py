@@ -82,6 +82,8 @@ class MsClap2023(LogMel):
 class ImageBind(KaldiFbank):
     """ImageBind's audio: 2-second clips without their mean, 204 frames of which the last six are empty.
 
+    Those past the end of a shorter sound are empty, too.
+
     Source: Girdhar et al. 2023, arXiv:2305.05665, with the values of its published code.
     """
 
@@ -92,6 +94,7 @@ class ImageBind(KaldiFbank):
         window: Literal["hanning", "povey", "hamming"] = "hanning"
         centred: bool = True
         fixed_frames: Count | None = 204
+        empty_frames: bool = True
         mean: float = -4.268
         deviation: Positive = 9.138
 
@@ -100,8 +103,9 @@ class ImageBind(KaldiFbank):
 class AST(KaldiFbank):
     """The audio spectrogram transformer: 10.24 seconds as 1024 frames.
 
-    Source: Gong et al. 2021, arXiv:2104.01778; values of transformers' ``ASTFeatureExtractor``.  There a short clip's
-    missing frames are zeros of the logarithm; here the clip is filled before, with silence or by repetition.
+    Frames past the end of a shorter sound are zeros of the logarithm.
+
+    Source: Gong et al. 2021, arXiv:2104.01778; values of transformers' ``ASTFeatureExtractor``.
     """
 
     @config
@@ -110,6 +114,7 @@ class AST(KaldiFbank):
 
         window: Literal["hanning", "povey", "hamming"] = "hanning"
         fixed_frames: Count | None = 1024
+        empty_frames: bool = True
         mean: float = -4.2677393
         deviation: Positive = 2 * 4.5689974
 

@@ -15,6 +15,7 @@ from mmcontrast.data.source import Source, SourceConfig, line_order
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.clip import filled, heard, windows
 from mmcontrast.errors import ConfigError
+from mmcontrast.front_ends.base import heard_samples
 from mmcontrast.front_ends.fusion import Fusion, blank_mels
 from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.specs import AudioSpec, ClipLength, Short
@@ -44,6 +45,12 @@ def test_shorter_sounds_are_filled_and_longer_ones_stay(short: Short, expected: 
     assert filled(RAMP[:0], samples=3, short=short).tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("short", ["pad", "repeat_pad"])
+def test_padding_can_be_told_from_silence(short: Short) -> None:
+    wave = torch.from_numpy(np.stack([filled(each, samples=10, short=short) for each in (RAMP[:4], RAMP[:1] * 0)]))
+    assert heard_samples(wave).tolist() == ([4, 1] if short == "pad" else [8, 10])
+
+
 def test_filling_is_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     extractor = transformers.ClapFeatureExtractor(max_length_s=1, sampling_rate=2400, fft_window_size=64)
@@ -67,9 +74,13 @@ def test_longer_sounds_are_heard_at_the_start_in_the_middle_or_in_windows_that_c
     assert starts() == [0]
     assert starts(long="center") == [8]
     assert starts(long="windows") == [0, 8, 17]
-    assert starts(long="windows", overlap=0.5) == [0, 4, 8, 13, 17]
+    assert starts(long="windows", overlap=0.5) == [0, 4, 8, 12, 17]
     assert starts(long="windows", most_windows=2) == [0, 17]
     assert starts(long="windows", most_windows=1) == [8]
+    assert starts(long="windows", most_windows=4, fewest_windows=4) == [0, 5, 11, 17]
+    assert len(windows(wave[:10], spec(long="windows", fewest_windows=3))) == 1
+    with pytest.raises(ValueError, match="over most_windows"):
+        ClipLength(most_windows=2, fewest_windows=3)
     assert [len(windows(wave[:count], spec(long="windows"))) for count in (9, 10, 11, 20, 21)] == [1, 1, 2, 2, 3]
 
 

@@ -97,6 +97,7 @@ def test_frames_are_as_many_as_the_config_says() -> None:
 def test_without_complex_numbers_every_front_end_gives_the_same(name: str) -> None:
     inner = FRONT_ENDS.build(FRONT_ENDS.get(name).Config())
     wave = 0.1 * torch.randn(2, 6001, generator=torch.Generator().manual_seed(0))
+    wave[1, 4000:] = -0.0  # the second sound is padded
     torch.testing.assert_close(ConvolvedFrontEnd(inner)(wave), inner(wave), atol=1e-3, rtol=0)
 
 

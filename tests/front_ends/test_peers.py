@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmcontrast.data.transforms.clip import filled
 from mmcontrast.front_ends import FRONT_ENDS
 from mmcontrast.front_ends.fusion import Fusion, four_mels, stretches
 from mmcontrast.front_ends.log_mel import LogMel, LogMelConfig
@@ -96,6 +97,21 @@ def test_filter_banks_are_kaldis(name: str, theirs: dict[str, Any]) -> None:
     # Pre-emphasis takes 30 dB off the lowest band: there float32 itself is off by 1e-3 dB, Kaldi's as well as ours.
     np.testing.assert_allclose(NEPER_DB * single[:, :198], NEPER_DB * expected, atol=3e-3, rtol=0)
     np.testing.assert_allclose(NEPER_DB * single[8:, :198], NEPER_DB * expected[8:], atol=5e-4, rtol=0)
+
+
+def test_frames_past_the_end_of_a_short_sound_are_empty_as_in_asts_extractor() -> None:
+    transformers = pytest.importorskip("transformers")
+    wave = noise(12_345)
+    theirs = transformers.ASTFeatureExtractor()(wave, sampling_rate=16_000)["input_values"][0].T
+    front_end = FRONT_ENDS.build(FRONT_ENDS.get("ast").Config())
+    padded = torch.from_numpy(filled(wave, samples=40_000, short="pad"))[None]
+    np.testing.assert_allclose(front_end(padded)[0], theirs, atol=1e-4, rtol=0)
+    silent = padded + 0.0  # no negative zero any more: silence
+    assert (front_end(silent)[0, :, 76:248] != front_end(padded)[0, :, 76:248]).all()
+    # Shorter than one frame, and nothing at all.
+    for samples in (399, 0):
+        bands = front_end(torch.from_numpy(filled(wave[:samples], samples=40_000, short="pad"))[None])
+        assert (bands == bands[0, 0, 0]).all() and bands[0, 0, 0] == pytest.approx(4.2677393 / (2 * 4.5689974))
 
 
 def test_whisper_is_transformers() -> None:

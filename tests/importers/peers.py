@@ -20,6 +20,8 @@ from torch import Tensor
 
 from mmcontrast.importers.peer_module import peer_module
 from mmcontrast.weight_files import read_tensors
+from tests.importers import beats_file as beats
+from tests.importers.imagebind_file import FIELDS, write_tiny
 
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 OPEN_CLIP = {
@@ -274,6 +276,21 @@ def ms_file(folder: Path, *, release: str) -> Peer:
     return Peer(folder / "tiny.pth", model, "ms-clap", ("audio", "text"), fields)
 
 
+def imagebind_file(folder: Path) -> Peer:
+    """ImageBind, where a clone of it can be imported; test_imagebind.py holds recorded numbers."""
+    for package in ("imagebind", "iopath"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: see record_imagebind.py")
+    return Peer(write_tiny(folder), None, "imagebind", ("audio", "image", "text"), dict(FIELDS))
+
+
+def tiny_beats(folder: Path) -> Peer:
+    """BEATs, where its code can be imported; test_beats.py holds recorded numbers."""
+    if find_spec("BEATs") is None:
+        pytest.skip("BEATs' code is not installed: see record_beats.py")
+    return Peer(beats.write_tiny(folder), None, "beats", ("audio",), dict(beats.FIELDS))
+
+
 PEERS: dict[str, Callable[[Path], Peer]] = {
     "timm": timm_folder,
     "open-clip": open_clip_folder,
@@ -284,6 +301,8 @@ PEERS: dict[str, Callable[[Path], Peer]] = {
     "laion-clap with fusion": laion_fusion_file,
     "ms-clap of 2022": partial(ms_file, release="2022"),
     "ms-clap of 2023": partial(ms_file, release="2023"),
+    "imagebind": imagebind_file,
+    "beats": tiny_beats,
 }
 
 
