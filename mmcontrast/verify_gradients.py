@@ -19,6 +19,7 @@ from torch import Tensor
 from mmcontrast import comm
 from mmcontrast.data.loader import Loader
 from mmcontrast.engines import ENGINES
+from mmcontrast.engines.base import Engine, make_row_major
 from mmcontrast.model import Model
 from mmcontrast.optim import OPTIMIZERS
 from mmcontrast.randomness import seed_all
@@ -67,6 +68,7 @@ def verify_gradients(run: Run) -> Verified:
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
     reference = copy.deepcopy(model)
+    lay_out_as(ENGINES.get(run.engine.registry_name), reference)
     engine = ENGINES.build(engine_config, model=model, optimizer=OPTIMIZERS.build(run.optimizer))
     step = STEPS.build(step_config, engine=engine)
     seed_all(run.seed, comm.rank())
@@ -90,6 +92,12 @@ def verify_gradients(run: Run) -> Verified:
     names = f"engine {run.engine.registry_name}, step {step_config.registry_name}"
     setting = f"{comm.world_size()} rank(s), {names}, {rows} rows a rank, float32"
     return Verified(setting, losses, comm.from_first(differences))
+
+
+def lay_out_as(engine: type[Engine], model: Model) -> None:
+    """Let weights lie in memory as an engine's do, so that both ways run the same kernels of convolutions."""
+    if engine.row_major:
+        make_row_major(model)
 
 
 def compare(found: dict[str, Tensor], expected: dict[str, Tensor]) -> list[Difference]:

@@ -23,6 +23,12 @@ class Update:
     rescaled: bool = False  # True: not applied because fp16's loss scale was too large; it is halved, nothing is wrong
 
 
+def make_row_major(model: Model) -> None:
+    """Give every parameter row-major strides; those of a 1 x 1 kernel in channels-last order only look so."""
+    for parameter in model.parameters():
+        parameter.data = torch.empty(parameter.shape, device=parameter.device).copy_(parameter.data)
+
+
 class Engine(Protocol):
     """Owns the model's placement, precision, optimizer and averaging over ranks.
 
@@ -32,6 +38,7 @@ class Engine(Protocol):
     """
 
     cuts_weights: ClassVar[bool]  # whether an optimizer sees flat parts of weights, not each as it is
+    row_major: ClassVar[bool]  # whether weights lie in row-major order, whatever order a tower gave them
     device: torch.device
     model: Model
 

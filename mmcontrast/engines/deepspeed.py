@@ -26,7 +26,7 @@ from mmcontrast import comm
 from mmcontrast.combine.base import Combiner
 from mmcontrast.config import NonNegativeCount, Positive, config
 from mmcontrast.engines import ENGINES
-from mmcontrast.engines.base import Update
+from mmcontrast.engines.base import Update, make_row_major
 from mmcontrast.engines.files import OPTIMIZER, read_tensors, write_tensors
 from mmcontrast.engines.loss_scale import LossScale
 from mmcontrast.engines.replicated import DTYPES, Precision
@@ -45,6 +45,7 @@ class DeepSpeed:
     """
 
     cuts_weights: ClassVar[bool] = True
+    row_major: ClassVar[bool] = True  # weights travel as bytes, which channels-last strides forbid
 
     @config
     class Config:
@@ -80,9 +81,7 @@ class DeepSpeed:
         self.model = model.to(self.device)
         self.model.autocast = DTYPES[config.precision]
         self.model.compile_towers()
-        for parameter in self.model.parameters():
-            # DeepSpeed sends weights as bytes, which channels-last strides (even those of a 1 x 1 kernel) forbid.
-            parameter.data = torch.empty(parameter.shape, device=self.device).copy_(parameter.data)
+        make_row_major(self.model)
         self._parameters: dict[str, Any] = {  # Any: DeepSpeed adds methods to parameters
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
         }
@@ -91,9 +90,12 @@ class DeepSpeed:
         built: torch.optim.Optimizer = optimizer.build(self.model)
         assert parameter_names(self.model).keys() == {id(p) for group in built.param_groups for p in group["params"]}
         self._base = [group["lr"] for group in built.param_groups]
-        _rewrite_outputs(self.model, _opened)
+        hooked = config.stage == 3
+        if hooked:
+            _rewrite_outputs(self.model, _opened)
         self._engine = _initialize(self.model, built, _settings(config), self.device)
-        _rewrite_outputs(self.model, _closed)
+        if hooked:
+            _rewrite_outputs(self.model, _closed)
         self._zero: Any = self._engine.optimizer
 
     # ------------------------------------------------------------- the update

@@ -26,6 +26,7 @@ class Replicated:
     """Plain torch: autocast, backward, clip, step.  Subclasses say how gradients are averaged."""
 
     cuts_weights: ClassVar[bool] = False
+    row_major: ClassVar[bool] = False
 
     def __init__(self, config: Any, *, model: Model, optimizer: Any) -> None:
         self.config = config
