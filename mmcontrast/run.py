@@ -199,12 +199,13 @@ def _patience_problems(run: Run) -> list[str]:
 
 
 def _compile_problems(run: Run) -> list[str]:
-    """DeepSpeed's hooks around each module break a compiled tower into pieces, or fail in it."""
+    """Stage 3 fetches weights by hooks around each module, at which the compiler cuts a tower into pieces."""
     compiled = [name for name, fields in run.model.training.items() if fields.compile]
-    if run.engine.registry_name != "deepspeed" or not compiled:
+    if run.engine.registry_name != "deepspeed" or run.engine.stage < 3 or not compiled:
         return []
     return [
-        f"model.training.{compiled[0]}.compile: engine deepspeed does not run compiled towers; use ddp, or drop it."
+        f"model.training.{compiled[0]}.compile: engine deepspeed does not run compiled towers at stage 3. "
+        "Use stage 1 or 2, or ddp, or drop it."
     ]
 
 

@@ -67,7 +67,7 @@ CASES = [f"{stage}, {kind}" for stage in STAGES for kind in KINDS]
 
 
 def differences(folder: Path) -> dict[str, float]:
-    """Of each case the largest difference, relative to the largest gradient of the tower, head or objective it is in."""
+    """Of each case the largest difference, relative to the largest gradient of its tower, head or objective."""
     found = on_ranks(_gradients, RANKS, folder)
     largest: dict[str, float] = {}
     for case in CASES:
