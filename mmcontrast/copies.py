@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcontrast.geometry.base import Geometry
-from mmcontrast.types import Values
+from mmcontrast.types import Features, Values
 
 
 class FrozenCopy(nn.Module):
@@ -38,7 +38,17 @@ class FrozenCopy(nn.Module):
     @torch.no_grad()
     def encode(self, modality: str, values: Values) -> Tensor:
         """Embed rows of one modality, all of them present: (B, ...) -> (B, D)."""
-        return self.geometry.project(self.heads[modality](self.towers[modality](values).pooled))
+        return self.project(modality, self.features(modality, values))
+
+    @torch.no_grad()
+    def features(self, modality: str, values: Values) -> Features:
+        """What the tower says of rows of one modality."""
+        return self.towers[modality](values)
+
+    @torch.no_grad()
+    def project(self, modality: str, features: Features) -> Tensor:
+        """From a tower's features to embeddings: (B, D)."""
+        return self.geometry.project(self.heads[modality](features.pooled))
 
 
 class MomentumCopy(FrozenCopy):

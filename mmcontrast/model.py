@@ -217,13 +217,15 @@ class Model(nn.Module):
             modality = modality_of(name)
             with torch.autocast(column.present.device.type, dtype=self.autocast, enabled=self.autocast is not None):
                 if name in needs.embeddings or name in needs.tokens:
-                    columns[name] = self._embed_column(column, keep_tokens=name in needs.tokens)
+                    columns[name] = _embedded(column, self._features, self._project, keep_tokens=name in needs.tokens)
                 if name in needs.teacher:
                     assert teacher is not None, "check() refuses a run that needs a teacher and names none"
                     taught[name] = _scattered(column, partial(teacher.encode, modality))
                 if name in needs.momentum:
                     assert self.momentum is not None
-                    averaged[name] = _scattered(column, partial(self.momentum.encode, modality))
+                    averaged[name] = _embedded(
+                        column, self.momentum.features, self.momentum.project, keep_tokens=name in needs.tokens
+                    )
         inputs = {name: batch.columns[name] for name in needs.inputs}
         return Embeddings(columns, batch.labels, batch.keys, taught=taught, averaged=averaged, inputs=inputs)
 
@@ -241,23 +243,6 @@ class Model(nn.Module):
                     pooled = self._features(column.modality, _some(column)).pooled
                 columns[name] = dataclasses.replace(column, values=pooled[: int(column.present.sum())], encoded=True)
         return dataclasses.replace(batch, columns=columns)
-
-    def _embed_column(self, column: Column, *, keep_tokens: bool) -> Embedded:
-        kept: list[Features] = []
-
-        def encode(values: Values) -> Tensor:
-            kept.append(Features(values) if column.encoded else self._features(column.modality, values))
-            return self._project(column.modality, kept[0])
-
-        embedded = _scattered(column, encode)
-        (features,) = kept
-        if not keep_tokens or features.tokens is None:
-            return embedded
-        real = features.token_mask
-        if real is None:
-            real = torch.ones(features.tokens.shape[:2], dtype=torch.bool, device=features.tokens.device)
-        tokens = Tokens(_whole(features.tokens, column), _whole(real, column))
-        return Embedded(embedded.z, embedded.present, tokens)
 
     def loss(self, embeddings: Embeddings) -> Terms:
         """Weighted sum of the objectives, each seeing only what it declared."""
@@ -287,6 +272,31 @@ class Model(nn.Module):
         if self.momentum is not None:
             self.momentum.follow(self.towers, self.heads, self.geometry, keep=self.config.momentum)
         self._seen = None
+
+
+def _embedded(
+    column: Column,
+    features_of: Callable[[str, Values], Features],
+    project: Callable[[str, Features], Tensor],
+    *,
+    keep_tokens: bool,
+) -> Embedded:
+    """Embed a column's present rows, with the tokens of the tower if they are to be kept and there are any."""
+    kept: list[Features] = []
+
+    def encode(values: Values) -> Tensor:
+        kept.append(Features(values) if column.encoded else features_of(column.modality, values))
+        return project(column.modality, kept[0])
+
+    embedded = _scattered(column, encode)
+    (features,) = kept
+    if not keep_tokens or features.tokens is None:
+        return embedded
+    real = features.token_mask
+    if real is None:
+        real = torch.ones(features.tokens.shape[:2], dtype=torch.bool, device=features.tokens.device)
+    tokens = Tokens(_whole(features.tokens, column), _whole(real, column))
+    return Embedded(embedded.z, embedded.present, tokens)
 
 
 def _scattered(column: Column, encode: Callable[[Values], Tensor]) -> Embedded:

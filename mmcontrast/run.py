@@ -142,7 +142,7 @@ def check(run: Run) -> list[str]:
     problems += optimizer_problems(run) + _patience_problems(run) + _compile_problems(run)
     if not problems:
         for name, source in run.data.sources.items():
-            problems += check_derived(name, source, open_source(run.data, name).manifest.columns)
+            problems += check_derived(name, source, open_source(run.data, name).manifest.columns, run.model.specs())
     if problems:
         raise ConfigError("\n".join(problems))
     objectives = build_objectives(run)

@@ -74,7 +74,25 @@ def batch(rows: int = 12, *, seed: int = 0, present: float = 0.7) -> Batch:
     labels["relevance"] = 3 * torch.rand(rows, generator=generator)
     labels["score1"], labels["score2"] = torch.rand(2, rows, generator=generator)
     labels["nouns"] = torch.randint(-1, 7, (rows, 3), generator=generator)
+    columns |= _covered(columns, generator)
+    left_top, size = (
+        0.5 * torch.rand(rows, 2, generator=generator),
+        0.3 + 0.2 * torch.rand(rows, 2, generator=generator),
+    )
+    labels["image.view2.box"] = torch.cat([left_top, size, torch.arange(rows)[:, None] % 2], dim=1)
     return Batch(columns, labels, [f"tiny/{row}" for row in range(rows)])
+
+
+def _covered(columns: dict[str, Column], generator: torch.Generator) -> dict[str, Column]:
+    """Captions with ids behind a mask, pictures with squares that are gray."""
+    text, image = columns["text"], columns["image"]
+    hidden = torch.rand(text.values.shape, generator=generator) < 0.4
+    gray = torch.rand(len(image.values), 1, 4, 4, generator=generator) < 0.5
+    gray = gray.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    return {
+        "text.masked": Column("text", text.values.masked_fill(hidden, 7), text.present),
+        "image.masked": Column("image", image.values.masked_fill(gray, 127), image.present),
+    }
 
 
 def engine(built: Model, **fields: Any) -> Any:

@@ -16,18 +16,26 @@ from mmcontrast.data.labels import Label, stacked_labels
 from mmcontrast.front_ends.fusion import blank_mels
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.tokenizers.base import Tokenizer
+from mmcontrast.tokenizers.masking import MaskedText
 from mmcontrast.types import Batch, Column, Values
 
-Encode = Callable[[str], list[int]]
+Encode = Callable[[str | MaskedText], list[int]]
 
 
 def encoders(specs: Mapping[str, InputSpec]) -> dict[str, Encode]:
     """Build each text column's tokenizer, bound to its tower's context length."""
     return {
-        name: partial(TOKENIZERS.build(spec.tokenizer).encode, context_length=spec.context_length)
+        name: partial(_encoded, TOKENIZERS.build(spec.tokenizer), spec.context_length)
         for name, spec in specs.items()
         if isinstance(spec, TextSpec)
     }
+
+
+def _encoded(tokenizer: Tokenizer, context_length: int, cell: str | MaskedText) -> list[int]:
+    if isinstance(cell, MaskedText):
+        return tokenizer.masking().hide(tokenizer.encode(cell.text, context_length=context_length), cell)
+    return tokenizer.encode(cell, context_length=context_length)
 
 
 def collate(

@@ -8,19 +8,32 @@ from mmcontrast.data.derivations import DERIVATIONS
 from mmcontrast.data.labels import Label
 from mmcontrast.data.source import SourceConfig
 from mmcontrast.data.transforms.captions import read_names
-from mmcontrast.errors import ConfigError, did_you_mean
+from mmcontrast.errors import ConfigError, MissingPackage, did_you_mean
+from mmcontrast.specs import InputSpec
 
 
 def labels_of(source: SourceConfig) -> set[str]:
     """Names of the labels that a source provides."""
-    return {*source.labels, *(("group",) if source.group is not None else ())}
+    return {*source.labels, *_told(source), *(("group",) if source.group is not None else ())}
 
 
-def check_derived(name: str, source: SourceConfig, stored: Collection[str]) -> list[str]:
+def _told(source: SourceConfig) -> dict[str, Label]:
+    """Labels of derived columns, which their derivations tell."""
+    return {
+        f"{column}.{end}": label
+        for column, made in source.derive.items()
+        for end, label in DERIVATIONS.build(made).labels().items()
+    }
+
+
+def check_derived(
+    name: str, source: SourceConfig, stored: Collection[str], specs: Mapping[str, InputSpec] | None = None
+) -> list[str]:
     """What is wrong with a source's derived columns, as messages.
 
     Args:
         stored: columns of its manifest.
+        specs: modality -> what its tower asks for.
     """
     problems = []
     for column, made in source.derive.items():
@@ -39,6 +52,11 @@ def check_derived(name: str, source: SourceConfig, stored: Collection[str]) -> l
             )
         elif made.of.partition(".")[0] != modality:
             problems.append(f"{where}.of: '{made.of}' is of another modality than '{column}'.")
+        elif specs is not None and modality in specs:
+            try:
+                DERIVATIONS.build(made).check_spec(specs[modality])
+            except (ConfigError, MissingPackage) as error:
+                problems.append(f"{where}: {error}")
     return problems
 
 
@@ -67,5 +85,5 @@ def joined_labels(sources: Mapping[str, SourceConfig]) -> dict[str, Label]:
     """Every label that any source provides."""
     found: dict[str, Label] = {}
     for source in sources.values():
-        found |= source.labels
+        found |= source.labels | _told(source)
     return found

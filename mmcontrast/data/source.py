@@ -19,7 +19,7 @@ from mmcontrast.data.caption_lengths import caption_lengths
 from mmcontrast.data.decode import decode_audio, decode_image
 from mmcontrast.data.decoded import Decoded, Drawn
 from mmcontrast.data.derivations import DERIVATIONS
-from mmcontrast.data.derivations.base import Original
+from mmcontrast.data.derivations.base import Original, told_apart
 from mmcontrast.data.joining import mixed_row, scene_row, spliced_row
 from mmcontrast.data.labels import Label, read_label
 from mmcontrast.data.limits import Limits
@@ -150,7 +150,7 @@ class Source:
             rng = generator("mix", self.seed, self.name, epoch, row)
             if rng.random() < self.config.mix.probability:
                 decoded = mixed_row(decoded, self._another(rng, cache=cache), self.config.mix, self.specs, rng)
-        key, cells, group = decoded.key, decoded.cells, decoded.group
+        key, cells, group, labels = decoded.key, decoded.cells, decoded.group, dict(decoded.labels)
         values: dict[str, Any] = {}
         later: dict[str, Callable[[], Any | None]] = {}
         for column, spec in self.specs.items():
@@ -175,10 +175,10 @@ class Source:
                 if made.together:
                     later[column] = partial(made.derive, original, make_rng)
                     continue
-                value = made.derive(original, make_rng)
+                value = told_apart(made.derive(original, make_rng), column, labels)
                 if value is not None:
                     values[column] = value
-        return Drawn(key, values, group, decoded.labels, later)
+        return Drawn(key, values, group, labels, later)
 
     def _view(
         self, cell: Any, spec: InputSpec, make_rng: Callable[[], np.random.Generator], *, key: str, **changes: Any

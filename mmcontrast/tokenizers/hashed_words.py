@@ -13,6 +13,7 @@ from annotated_types import Ge
 from mmcontrast.config import config
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.base import Tokenizer
+from mmcontrast.tokenizers.masking import Masking
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
 MAX_CHARACTERS = 20_000  # of a text; more could not fit any context
@@ -45,6 +46,10 @@ class HashedWords(Tokenizer):
         if self.config.stem_letters:
             words = list(chain.from_iterable(map(self._with_stem, words)))[:context_length]
         return [word_id(word) for word in words or [""]]
+
+    def masking(self) -> Masking:
+        """Behind the hash of a word that no text holds, or any hash."""
+        return Masking(word_id("[MASK]"), frozenset(), 2**31 - 1)
 
     def _with_stem(self, word: str) -> tuple[str, ...]:
         letters = self.config.stem_letters

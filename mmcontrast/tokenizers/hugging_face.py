@@ -9,6 +9,7 @@ from mmcontrast.config import config
 from mmcontrast.errors import ConfigError, MissingPackage
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.base import Tokenizer
+from mmcontrast.tokenizers.masking import Masking
 
 MAX_CHARACTERS = 20_000  # of a text; more could not fit any context
 
@@ -51,3 +52,10 @@ class HuggingFace(Tokenizer):
             end = self._inner(self._suffix)["input_ids"][-context_length:]
             ids = ids[: context_length - len(end)] + end
         return [each + 1 for each in ids] or [1]
+
+    def masking(self) -> Masking:
+        """Behind the tokenizer's own mask; its special tokens are never hidden."""
+        if self._inner.mask_token_id is None:
+            raise ConfigError(f"the tokenizer in '{self.config.folder}' has no mask token. Use one of a masked model.")
+        special = frozenset(each + 1 for each in self._inner.all_special_ids)
+        return Masking(self._inner.mask_token_id + 1, special, len(self._inner))

@@ -19,6 +19,7 @@ from mmcontrast.config import config
 from mmcontrast.errors import MissingPackage
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.base import Tokenizer
+from mmcontrast.tokenizers.masking import Masking
 
 MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 NUM_MERGES = 49_152 - 256 - 2  # the vocabulary that CLIP's models were trained with
@@ -65,6 +66,10 @@ class OpenCLIP(Tokenizer):
         if len(ids) > context_length:
             ids = [*ids[: context_length - 1], self._end]
         return ids
+
+    def masking(self) -> Masking:
+        """Behind the last byte pair, the rarest of all: CLIP's vocabulary has no mask, and towers no row for one."""
+        return Masking(self._start - 1, frozenset((self._start, self._end)), self._start - 2)
 
     def _encode_word(self, word: str) -> list[int]:
         if len(self._known) >= MAX_WORDS:

@@ -9,6 +9,7 @@ from mmcontrast.config import config
 from mmcontrast.errors import ConfigError, MissingPackage
 from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.base import Tokenizer
+from mmcontrast.tokenizers.masking import Masking
 
 MAX_CHARACTERS = 20_000  # of a text; more could not fit any context
 PIECE_CHARACTERS = 64  # longer than pieces are in practice: what lies beyond could not be reached by any id
@@ -64,3 +65,8 @@ class SentencePiece(Tokenizer):
         end = [self._inner.eos_id()] if self.config.end else []
         ids = [*start, *pieces][: max(0, context_length - len(end))] + end
         return [each + 1 for each in ids] or [self._inner.unk_id() + 1]
+
+    def masking(self) -> Masking:
+        """Behind the id of unknown pieces: a model without a mask has no better one."""
+        ends = frozenset(each + 1 for each in (self._inner.bos_id(), self._inner.eos_id()) if each >= 0)
+        return Masking(self._inner.unk_id() + 1, ends, self._inner.vocab_size())

@@ -23,7 +23,7 @@ from tests.contracts.objective_examples import CURVED, OBJECTIVE_EXAMPLES
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = list(OBJECTIVE_EXAMPLES)
-ROWS, DIM, TOKENS = 6, 8, 3
+ROWS, DIM, TOKENS = 6, 8, 4  # tokens: a grid of two by two, of pictures of 8 pixels
 KINDS = ("embeddings", "tokens", "labels", "teacher", "momentum", "inputs")
 
 
@@ -53,7 +53,11 @@ def seen(objective: Objective, geometry: Any, *, seed: int = 0) -> Embeddings:
         tokens = Tokens(torch.randn(ROWS, TOKENS, DIM, generator=generator), torch.ones(ROWS, TOKENS).bool())
         return Embedded(z.requires_grad_(leaf), present, tokens if name in needs.tokens else None)
 
-    ids = torch.randint(1, 9, (ROWS, TOKENS), generator=generator)
+    def cells(name: str) -> Tensor:
+        if name.startswith("image"):
+            return torch.randint(0, 256, (ROWS, 3, 8, 8), generator=generator, dtype=torch.uint8)
+        return torch.randint(1, 9, (ROWS, TOKENS), generator=generator)
+
     return Embeddings(
         {name: column(name, leaf=True) for name in sorted({*needs.embeddings, *needs.tokens})},
         {name: label(name, generator) for name in needs.labels},
@@ -61,13 +65,15 @@ def seen(objective: Objective, geometry: Any, *, seed: int = 0) -> Embeddings:
         needs,
         taught={name: column(name) for name in needs.teacher},
         averaged={name: column(name) for name in needs.momentum},
-        inputs={name: Column(name, ids, present) for name in needs.inputs},
+        inputs={name: Column(name, cells(name), present) for name in needs.inputs},
     )
 
 
 def label(name: str, generator: torch.Generator) -> Tensor:
     if name == "nouns":
         return torch.randint(0, 7, (ROWS, 3), generator=generator)
+    if name.endswith(".box"):
+        return torch.rand(ROWS, 5, generator=generator) / 2
     if name == "group":
         return torch.tensor([0, 1, 0, 2, 1, -1])
     return torch.randint(0, 4, (ROWS,), generator=generator).float()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from data_pipelines.pack import Sample, write_shards
 from mmcontrast.config import parse
 from mmcontrast.data.derivations import DERIVATIONS
+from mmcontrast.data.derivations.base import Original
 from mmcontrast.data.loader import DataConfig, Loader
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.errors import ConfigError, NeedsError
@@ -44,6 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
                 "tags": [f"tag{row}", "thing"],
                 "nouns": ["red", "unheard-of"] if row % 2 else ["blue", "red", "green"],
                 "score": row / 4,
+                "pair": [row, 0.5],
                 "kind": f"kind-{row % 3}",
                 "licence": "CC0-1.0",
                 "source": "made up",
@@ -73,7 +78,10 @@ def test_every_derivation_has_an_example_here() -> None:
     assert DERIVATIONS.names() == [
         "edit_words",
         "field_caption",
+        "inner_crop",
         "local_crop",
+        "mask_patches",
+        "mask_tokens",
         "negative_caption",
         "neighbour",
         "other_caption",
@@ -139,14 +147,72 @@ def test_a_local_crop_shows_less_than_the_view(folder: str) -> None:
     assert spread["image.local"] < 0.5 * spread["image"]
 
 
+def test_masked_captions_stand_beside_the_ones_that_are_shown(folder: str) -> None:
+    masked = {"text.masked": {"type": "mask_tokens", "share": 0.5, "other": 0.0}}
+    columns = ("text", "text.masked")
+    batch = first_batch(folder, columns, derive=masked, text={"choice": "random"})
+    again = first_batch(folder, columns, workers=1, derive=masked, text={"choice": "random"})
+    ids, hidden = (batch.columns[name].values for name in ("text", "text.masked"))
+    assert torch.equal(hidden, again.columns["text.masked"].values)
+    real = (ids != 0).sum(dim=1)
+    assert (ids != hidden).sum(dim=1).tolist() == [1 if length < 3 else 2 for length in real.tolist()]
+    assert set(hidden[ids != hidden].tolist()) == {word_id("[MASK]")}
+    others = first_batch(folder, columns, derive={"text.masked": {**masked["text.masked"], "other": 1.0}})
+    ids, hidden = (others.columns[name].values for name in ("text", "text.masked"))
+    drawn = hidden[ids != hidden]
+    assert len({*drawn.tolist()}) == len(drawn) and word_id("[MASK]") not in drawn
+
+
+def test_masked_pictures_are_gray_in_whole_squares_and_as_they_were_elsewhere(folder: str) -> None:
+    derive = {"image.masked": {"type": "mask_patches", "patch": 4, "share": 0.5}}
+    batch = first_batch(folder, ("image", "image.masked"), derive=derive, image={"scale": [0.2, 1.0]})
+    shown, masked = (batch.columns[name].values for name in ("image", "image.masked"))
+    gray = (masked == 127).all(dim=1).unflatten(1, (4, 4)).unflatten(3, (4, 4)).all(dim=4).all(dim=2)
+    assert gray.sum(dim=(1, 2)).tolist() == [8] * ROWS  # of sixteen squares
+    covered = gray.repeat_interleave(4, dim=1).repeat_interleave(4, dim=2)[:, None].expand_as(masked)
+    assert torch.equal(shown[~covered], masked[~covered])
+
+
+def test_an_inner_crop_tells_where_it_lies(folder: str) -> None:
+    derive = {"image.inner": {"type": "inner_crop", "color": 0, "grayscale": 0, "scale": [0.3, 0.6]}}
+    batch = first_batch(folder, ("image", "image.inner"), derive=derive)
+    again = first_batch(folder, ("image.inner",), derive=derive)
+    box = batch.labels["image.inner.box"]
+    assert torch.equal(box, again.labels["image.inner.box"]) and set(box[:, 4].tolist()) == {0.0, 1.0}
+    assert (box[:, :2] >= 0).all() and (box[:, :2] + box[:, 2:4] <= 1 + 1e-6).all()
+    area = box[:, 2] * box[:, 3]
+    assert (area > 0.3 - 1e-6).all() and (area < 0.6 + 1e-6).all()
+
+
+def no_view(make_rng: Any, **changes: Any) -> Any:
+    raise AssertionError("what is shown is enough")
+
+
+def test_a_square_of_an_inner_crop_is_found_where_its_box_says() -> None:
+    """A view that is white on its right quarter: how much of the crop is white follows from the box."""
+    view = np.zeros((3, 32, 32), dtype=np.uint8)
+    view[:, :, 24:] = 255
+    made = DERIVATIONS.get("inner_crop")(DERIVATIONS.get("inner_crop").Config(color=0, grayscale=0))
+    for seed in range(12):
+        told = made.derive(Original(view, view=no_view, captions=None), partial(np.random.default_rng, seed))
+        left, _, width, _, mirrored = told.labels["box"]
+        white = told.value[0, 16] > 127  # along a line
+        expected = [
+            left + width * (share if not mirrored else 1 - share) > 0.75 for share in (np.arange(32) + 0.5) / 32
+        ]
+        assert (white != np.array(expected)).sum() <= 2  # the edge is blurred
+
+
 def test_labels_come_in_their_kinds(folder: str) -> None:
     colors = f"{folder}/colors.json"
     labels = {"score": {"field": "score", "kind": "number"}, "kind": {"field": "kind"},
-              "nouns": {"field": "nouns", "kind": "classes", "most": 2, "vocabulary": colors}}  # fmt: skip
+              "nouns": {"field": "nouns", "kind": "classes", "most": 2, "vocabulary": colors},
+              "pair": {"field": "pair", "kind": "numbers", "most": 2}}  # fmt: skip
     batch = first_batch(folder, ("image",), labels=labels, group="kind")
     rows = [int(key[-2:]) for key in batch.keys]
     assert batch.labels["score"].tolist() == [row / 4 for row in rows]
     assert torch.equal(batch.labels["kind"], batch.labels["group"])
+    assert batch.labels["pair"].tolist() == [[row, 0.5] for row in rows]
     assert batch.labels["nouns"].tolist() == [[0, -1] if row % 2 else [2, 0] for row in rows]
 
 
@@ -166,6 +232,7 @@ def test_captions_of_fields_templates_and_keywords_reach_the_tower(folder: str) 
     ({"derive": {"image.x": {"type": "view", "of": "imag"}}}, "Did you mean 'image'?"),
     ({"derive": {"image.x": {"type": "view", "of": "text"}}}, "of another modality"),
     ({"derive": {"view": {"type": "view", "of": "text"}}}, "a modality, a dot and a word"),
+    ({"derive": {"image.x": {"type": "mask_patches", "patch": 7}}}, "not made of squares of 7"),
     ({"text": {"templates": ["no place"]}}, "should hold one {}"),
     ({"text": {"templates": ["nowhere.json"]}}, "no file at 'nowhere.json'"),
     ({"text": {"choice": "weighted"}}, "needs fields"),
@@ -199,6 +266,9 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "ranking_contrast": {"type": "ranking_contrast", "group": "group"},
     "negclip": {"type": "negclip"},
     "simclr": {"type": "simclr"},
+    "masked_language": {"type": "masked_language", "vocabulary": 50},
+    "macrl": {"type": "macrl", "patch": 4},
+    "pixpro": {"type": "pixpro", "hidden": 16, "dim": 8},
 }
 
 
@@ -210,7 +280,13 @@ def source_of(folder: str) -> dict[str, Any]:
             "relevance": {"field": "score", "kind": "number"},
             "nouns": {"field": "nouns", "kind": "classes", "vocabulary": f"{folder}/colors.json"},
         },
-        "derive": {"text.swapped": {"type": "swap_words"}, "image.view2": {"type": "view", "of": "image"}},
+        "derive": {
+            "text.swapped": {"type": "swap_words"},
+            "text.masked": {"type": "mask_tokens"},
+            "image.view2": {"type": "view", "of": "image"},
+            "image.masked": {"type": "mask_patches", "patch": 4},
+            "image.inner": {"type": "inner_crop"},
+        },
     }
 
 
@@ -221,7 +297,7 @@ def test_objectives_of_labels_and_derived_columns_train_from_shards(folder: str,
                  log={"every_steps": 1, "tensorboard": False})  # fmt: skip
     train(run)
     values = list(losses(tmp_path).values())
-    assert len(values) == 3 and len({*values}) == 3 and all(value > 0 for value in values)
+    assert len(values) == len({*values}) == 3 and all(map(math.isfinite, values))
 
 
 def test_a_label_that_no_source_has_is_named(folder: str, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from mmcontrast.data.labels import Label
 from mmcontrast.data.transforms.captions import Captions
+from mmcontrast.specs import InputSpec
 
 MakeGenerator = Callable[[], np.random.Generator]  # the derived cell's own generator, at its start
 
@@ -34,6 +36,22 @@ class Original:
     row_rng: Callable[..., np.random.Generator] | None = None  # of the row and further parts, the same for all columns
 
 
+@dataclass(frozen=True)
+class Told:
+    """A derived cell, with what its derivation tells of it."""
+
+    value: Any
+    labels: dict[str, Any]
+
+
+def told_apart(cell: Any, column: str, labels: dict[str, Any]) -> Any:
+    """The cell alone; what is told of it joins ``labels``, under the column's name."""
+    if not isinstance(cell, Told):
+        return cell
+    labels |= {f"{column}.{end}": label for end, label in cell.labels.items()}
+    return cell.value
+
+
 class Derivation:
     """One more column of a row, a function of (seed, source, epoch, row, column) and of the row."""
 
@@ -55,10 +73,21 @@ class Derivation:
             ConfigError, MissingPackage: it is not there.
         """
 
+    def check_spec(self, spec: InputSpec) -> None:
+        """Find whether its cells fit what the tower asks for, before anything is loaded.
+
+        Raises:
+            ConfigError, MissingPackage: they do not.
+        """
+
+    def labels(self) -> dict[str, Label]:
+        """What it tells of each cell, beside the cell: ends of the labels' names, which begin with the column's."""
+        return {}
+
     def reads(self) -> tuple[str, ...]:
         """JSON fields of a row that it reads."""
         return ()
 
     def derive(self, original: Original, make_rng: MakeGenerator) -> Any | None:
-        """The cell; None where this row has none."""
+        """The cell, as :class:`Told` if there are :meth:`labels` of it; None where this row has none."""
         raise NotImplementedError
