@@ -20,6 +20,17 @@ COMPUTED = (
 )
 
 
+def fusion_kind(state: Mapping[str, Tensor]) -> str | None:
+    """Which of the fusions a branch of LAION-CLAP has; none: it reads waveforms."""
+    way = {True: "iaff", False: "aff"}[any(".local_att2." in f".{name}" for name in state)]
+    for conv, home, kind in (("patch_embed.mel_conv2d", "patch_embed.", "2d"), ("mel_conv1d.0", "", "1d")):
+        if f"{conv}.weight" in state:
+            attended = f"{home}fusion_model.local_att.0.weight" in state
+            return f"{way if attended else 'daf'}_{kind}"
+    first = state.get("patch_embed.proj.weight")
+    return "channel_map" if first is not None and first.ndim == 4 and first.shape[1] == 4 else None
+
+
 def htsat_sizes(state: Mapping[str, Tensor], *, where: str) -> dict[str, Any]:
     """Fields of the ``htsat`` tower that shapes tell.
 

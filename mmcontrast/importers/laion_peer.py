@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmcontrast.data.transforms.clip import heard
 from mmcontrast.export.base import Reader
+from mmcontrast.importers.htsat_sizes import fusion_kind
 from mmcontrast.importers.peer_module import peer_module
 from mmcontrast.importers.roberta import roberta_sizes
 
@@ -34,7 +35,8 @@ def audio_reader(state: Mapping[str, Tensor], tower: Any, fields: Any) -> Reader
     """
     with peer_module("laion_clap", "clap_module.htsat", needs=("torchlibrosa",)) as module:
         branch = {name[13:]: value for name, value in state.items() if name.startswith("audio_branch.")}
-        fused = "patch_embed.mel_conv2d.weight" in branch
+        fusion = fusion_kind(branch)
+        fused = fusion is not None
         mel = tower.mel
         settings = SimpleNamespace(
             window_size=mel.window_samples, hop_size=mel.hop_samples, sample_rate=mel.sample_rate_hz,
@@ -44,7 +46,7 @@ def audio_reader(state: Mapping[str, Tensor], tower: Any, fields: Any) -> Reader
         model: Any = module.HTSAT_Swin_Transformer(
             spec_size=tower.size, patch_size=tower.patch, patch_stride=(tower.patch,) * 2, embed_dim=tower.width,
             num_classes=len(branch["head.weight"]) if "head.weight" in branch else 527, config=settings,
-            enable_fusion=fused, fusion_type="aff_2d" if fused else "None", **sizes,
+            enable_fusion=fused, fusion_type=fusion or "None", **sizes,
         )  # fmt: skip
     model.load_state_dict(branch)
     head = _head(state, "audio_projection", fields.activation)

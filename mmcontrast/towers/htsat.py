@@ -47,6 +47,8 @@ class HTSAT(MelNormTower):
     Source: Chen et al. 2022, arXiv:2202.00874; sizes as in LAION-CLAP (Wu et al. 2022, arXiv:2211.06687).
     """
 
+    before_blocks: ClassVar[tuple[str, ...]] = ("bn0", "patch_embed")  # modules that the input meets first
+
     @config
     class Config:
         """Fields of the tower; the defaults are LAION-CLAP's HTSAT-tiny."""
@@ -131,7 +133,7 @@ class HTSAT(MelNormTower):
         for stage, depth in enumerate(self.config.stages()):
             blocks += [[f"layers.{stage}.blocks.{number}"] for number in range(depth)]
             blocks[-1].append(f"layers.{stage}.downsample")
-        return layout_of(self, embeddings=["bn0", "patch_embed"], blocks=blocks)
+        return layout_of(self, embeddings=self.before_blocks, blocks=blocks)
 
     def fold(self, mel: Float[Tensor, "B M frames"]) -> Float[Tensor, "B 1 size size"]:
         """Resize in time and stack runs of frames above each other."""
@@ -149,11 +151,11 @@ class HTSAT(MelNormTower):
 class PatchEmbed(nn.Module):
     """Patches to vectors, layer-normed."""
 
-    def __init__(self, patch: int, width: int) -> None:
+    def __init__(self, patch: int, width: int, *, pictures: int = 1) -> None:
         super().__init__()
-        self.proj = PatchConvolution(1, width, patch, stride=patch)
+        self.proj = PatchConvolution(pictures, width, patch, stride=patch)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B T width"]:
+    def forward(self, x: Float[Tensor, "B pictures H W"]) -> Float[Tensor, "B T width"]:
         """Embed a picture's patches, row by row."""
         return self.norm(self.proj(x).flatten(2).transpose(1, 2))

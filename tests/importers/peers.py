@@ -163,19 +163,20 @@ def hf_clap_folder(folder: Path) -> Peer:
     return Peer(folder, model, "hf-clap", ("audio", "text"))
 
 
-def laion_file(folder: Path, *, fused: bool = False) -> Peer:
+def laion_file(folder: Path, *, fusion: str = "None", mels: int = 16) -> Peer:
     """LAION-CLAP as its trainer saves it: names of parallel training, counts, position ids that are no weights now."""
     transformers = pytest.importorskip("transformers")
     for package in ("laion_clap", "torchlibrosa"):  # importing the first whole would ask the network for tokenizers
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed: its pins clash; pip install --no-deps laion_clap torchlibrosa")
-    settings = SimpleNamespace(window_size=256, hop_size=80, sample_rate=RATE, mel_bins=16, fmin=50, fmax=4000,
+    fused = fusion != "None"
+    settings = SimpleNamespace(window_size=256, hop_size=80, sample_rate=RATE, mel_bins=mels, fmin=50, fmax=4000,
                                enable_fusion=fused)  # fmt: skip
     torch.manual_seed(0)
     with peer_module("laion_clap", "clap_module.htsat", needs=("torchlibrosa",)) as module:
         audio = shaken(module.HTSAT_Swin_Transformer(
             spec_size=64, patch_stride=(4, 4), num_classes=3, config=settings, enable_fusion=fused,
-            fusion_type="aff_2d" if fused else "None", **HTSAT,
+            fusion_type=fusion, **HTSAT,
         ))  # fmt: skip
     text = shaken(transformers.RobertaModel(transformers.RobertaConfig(
         **{**TOWER, "hidden_size": 128}, vocab_size=14, max_position_embeddings=90, layer_norm_eps=1e-5,
@@ -196,11 +197,6 @@ def laion_file(folder: Path, *, fused: bool = False) -> Peer:
     fields = {"tokenizer": str(folder / "tokenizer"), "seconds": 1.0, "sample_rate_hz": RATE, "hop_samples": 80,
               "high_hz": 4000.0}  # fmt: skip
     return Peer(folder / "tiny.pt", model.eval(), "laion-clap", ("audio", "text"), fields)
-
-
-def laion_fusion_file(folder: Path) -> Peer:
-    """LAION-CLAP with feature fusion."""
-    return laion_file(folder, fused=True)
 
 
 def ms_tokenizer(release: str) -> Any:
@@ -298,7 +294,9 @@ PEERS: dict[str, Callable[[Path], Peer]] = {
     "hf-siglip": hf_siglip_folder,
     "hf-clap": hf_clap_folder,
     "laion-clap": laion_file,
-    "laion-clap with fusion": laion_fusion_file,
+    "laion-clap with fusion": partial(laion_file, fusion="aff_2d"),
+    "laion-clap with fused spectrograms": partial(laion_file, fusion="iaff_1d", mels=64),  # it has no other number
+    "laion-clap with channels": partial(laion_file, fusion="channel_map"),
     "ms-clap of 2022": partial(ms_file, release="2022"),
     "ms-clap of 2023": partial(ms_file, release="2023"),
     "imagebind": imagebind_file,

@@ -24,7 +24,8 @@ def test_every_layout_is_tested_here() -> None:
 
 
 # Cnn14 has one size in msclap: 80 million weights.
-MARKED = [pytest.param(name, marks=pytest.mark.slow) if name == "ms-clap of 2022" else name for name in PEERS]
+SLOW = ("ms-clap of 2022", "laion-clap with fused spectrograms", "laion-clap with channels")
+MARKED = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in PEERS]
 
 
 @pytest.mark.parametrize("layout", MARKED)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +22,7 @@ MEL = LogMelConfig(
     sample_rate_hz=8000, fft_samples=256, window_samples=256, hop_samples=128, mels=16, low_hz=50.0, high_hz=4000.0,
     scale="htk", norm="none", mean_db=0.0, deviation_db=1.0,
 )  # fmt: skip
-KINDS = ("aff_2d", "daf_2d", "iaff_2d")
+KINDS = ("aff_2d", "daf_2d", "iaff_2d", "aff_1d", "daf_1d", "iaff_1d", "channel_map")
 # The first four of sixteen pooled features of each of three sounds, of which the first and last are longer, that
 # laion-clap 1.1.7's HTSAT_Swin_Transformer returns for the spectrograms and weights below.
 EXPECTED = {
@@ -39,47 +41,79 @@ EXPECTED = {
         [0.6409829, -0.6443476, 0.7242236, -0.8849808],
         [0.6447294, -0.4761168, 0.6661379, -1.3548797],
     ],
+    "aff_1d": [
+        [-0.4449804, 0.1111402, 0.6183855, -0.7829245],
+        [-0.4729682, 0.0175033, 0.7529278, -0.7265443],
+        [-0.4815301, 0.1128673, 0.6374180, -0.7577496],
+    ],
+    "daf_1d": [
+        [1.0735128, -0.8815359, 0.1305987, 0.1482646],
+        [1.4073384, -0.7876751, 0.1234760, -0.0019120],
+        [1.1769001, -0.8220158, 0.1266792, 0.1213320],
+    ],
+    "iaff_1d": [
+        [0.7919005, 0.0589294, 0.1282483, -0.1489888],
+        [0.9096871, 0.1773066, 0.0239674, -0.1772421],
+        [0.7606952, -0.1832431, 0.1314554, -0.0814516],
+    ],
+    "channel_map": [
+        [0.9976387, -0.3869563, 0.6368499, -1.6082476],
+        [1.0931456, -0.4225818, 0.6000848, -1.4845254],
+        [0.8319395, -0.1660429, 0.4713538, -1.8126609],
+    ],
 }
 
 
+def mels_of(kind: str) -> int:
+    """LAION-CLAP's fusions of spectrograms have 64 mels, whatever its front end has."""
+    return 64 if kind.endswith("_1d") else 16
+
+
+def small(kind: str) -> dict[str, Any]:
+    """Sizes; a whole of 64 frames makes 8 x 8 patches, or 16 x 16."""
+    return {"size": 64 if kind.endswith("_1d") else 32, "width": 8, "depths": (2, 2), "heads": (2, 4), "window": 4}
+
+
 def fused_tower(kind: str = "aff_2d") -> Any:
-    """A small tower in evaluation mode; a whole of 64 frames makes 8 x 8 patches."""
+    """A small tower in evaluation mode."""
     cls = TOWERS.get("htsat_fusion")
-    small = {"size": 32, "width": 8, "depths": (2, 2), "heads": (2, 4), "window": 4}
-    tower = cls(cls.Config(seconds=0.75, mel=MEL, fusion=kind, **small)).eval()
+    tower = cls(cls.Config(seconds=0.75, mel=replace(MEL, mels=mels_of(kind)), fusion=kind, **small(kind))).eval()
     fill(tower)
     return tower
 
 
-def three_sounds() -> dict[str, Tensor]:
+def three_sounds(kind: str = "aff_2d") -> dict[str, Tensor]:
     """Spectrograms of 47 frames, in decibels; the first and the last sound are longer than that."""
-    places = torch.arange(3 * 4 * 47 * 16, dtype=torch.float64).view(3, 4, 47, 16)
+    shape = (3, 4, 47, mels_of(kind))
+    places = torch.arange(math.prod(shape), dtype=torch.float64).view(shape)
     return {
         "mels": (20 * scattered(places, 1) - 30).float().transpose(2, 3),
         "longer": torch.tensor([True, False, True]),
     }
 
 
-def laions(kind: str, sizes: dict[str, Any]) -> Any:
+def laions(kind: str) -> Any:
     """LAION-CLAP's module of the same sizes."""
     with peer_module("laion_clap", "clap_module.htsat") as peer:
-        front_end = SimpleNamespace(window_size=256, hop_size=128, sample_rate=8000, mel_bins=16, fmin=50, fmax=4000)
+        front_end = SimpleNamespace(
+            window_size=256, hop_size=128, sample_rate=8000, mel_bins=mels_of(kind), fmin=50, fmax=4000
+        )
         return peer.HTSAT_Swin_Transformer(
-            spec_size=32, num_classes=5, config=front_end, enable_fusion=True, fusion_type=kind, **sizes
-        ).eval()
+            spec_size=small(kind)["size"], num_classes=5, config=front_end, enable_fusion=True, fusion_type=kind,
+            embed_dim=8, depths=[2, 2], num_heads=[2, 4], window_size=4,
+        ).eval()  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pooled_features_are_those_recorded_from_laion(kind: str) -> None:
     with torch.no_grad():
-        ours = fused_tower(kind)(three_sounds()).pooled[:, :4]
+        ours = fused_tower(kind)(three_sounds(kind)).pooled[:, :4]
     torch.testing.assert_close(ours, torch.tensor(EXPECTED[kind]), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pooled_features_are_laions(kind: str) -> None:
-    sounds, tower = three_sounds(), fused_tower(kind)
-    theirs = laions(kind, {"embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4})
+    sounds, tower, theirs = three_sounds(kind), fused_tower(kind), laions(kind)
     assert theirs.load_state_dict(tower.state_dict(), strict=False).unexpected_keys == []
     assert set(tower.adopt(theirs.state_dict())) == set(tower.state_dict())
     with torch.no_grad():
@@ -134,11 +168,10 @@ def test_pooled_features_are_those_of_transformers() -> None:
         torch.testing.assert_close(tower(sounds).pooled, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS[:-1])
 def test_waveforms_and_spectrograms_that_are_not_longer_are_plain_htsat(kind: str) -> None:
     tower, plain = fused_tower(kind), TOWERS.get("htsat")
-    small = {"size": 32, "width": 8, "depths": (2, 2), "heads": (2, 4), "window": 4}
-    alone = plain(plain.Config(seconds=0.75, mel=MEL, **small)).eval()
+    alone = plain(plain.Config(seconds=0.75, mel=replace(MEL, mels=mels_of(kind)), **small(kind))).eval()
     alone.load_state_dict({name: each for name, each in tower.state_dict().items() if name in alone.state_dict()})
     wave = two_sounds()
     mels = tower.mel(wave)[:, None].expand(-1, 4, -1, -1)
@@ -151,13 +184,14 @@ def test_waveforms_and_spectrograms_that_are_not_longer_are_plain_htsat(kind: st
         assert not torch.allclose(longer, expected, atol=1e-2)
 
 
+@pytest.mark.parametrize("kind", ["iaff_2d", "iaff_1d"])
 @pytest.mark.parametrize("longer", [(False, False, False), (True, False, True)])
-def test_every_weight_has_a_gradient_and_no_row_touches_another(longer: tuple[bool, ...]) -> None:
-    tower, sounds = fused_tower("iaff_2d").train(), three_sounds() | {"longer": torch.tensor(longer)}
+def test_every_weight_has_a_gradient_and_no_row_touches_another(longer: tuple[bool, ...], kind: str) -> None:
+    tower, sounds = fused_tower(kind).train(), three_sounds(kind) | {"longer": torch.tensor(longer)}
     pooled = tower(sounds).pooled
     pooled.square().sum().backward()
     assert all(each.grad is not None and torch.isfinite(each.grad).all() for each in tower.parameters())
-    fusion = tower.patch_embed.fusion_model.local_att2[0].weight.grad
+    fusion = (tower.fusion_model or tower.patch_embed.fusion_model).local_att2[0].weight.grad
     assert bool(fusion.abs().sum() > 0) is any(longer)
     for row in range(3):
         alone = tower({name: each[row : row + 1] for name, each in sounds.items()}).pooled

@@ -28,7 +28,7 @@ from mmcontrast.importers.base import (
     read_weights,
     scalar,
 )
-from mmcontrast.importers.htsat_sizes import COMPUTED, htsat_sizes
+from mmcontrast.importers.htsat_sizes import COMPUTED, fusion_kind, htsat_sizes
 from mmcontrast.importers.hugging_face import makes_tokens_of_nothing, tokenizer_of
 from mmcontrast.importers.laion_peer import audio_reader, laion_version, text_reader
 from mmcontrast.importers.roberta import roberta_sizes, write_roberta
@@ -51,6 +51,7 @@ LEFT_OUT = {
     "audio_branch.tscam_conv.{rest}": "the classifier of AudioSet's events",
     "audio_branch.head.{rest}": "the classifier of AudioSet's events",
     "audio_branch.patch_embed.fusion_model.global_att2.{rest}": "never read there either",
+    "audio_branch.fusion_model.global_att2.{rest}": "never read there either",
     "audio_transform.{rest}": "of the loss with four terms; no embedding passes it",
     "text_transform.{rest}": "of the loss with four terms; no embedding passes it",
     "text_branch.embeddings.position_ids": POSITIONS,
@@ -121,7 +122,8 @@ class LaionCLAP(Importer):
 
     def _audio(self, branch: Mapping[str, Tensor], *, where: Path) -> Any:
         sizes = htsat_sizes(branch, where=str(where))
-        fused = "patch_embed.mel_conv2d.weight" in branch
+        fusion = fusion_kind(branch)
+        fused = fusion is not None
         fft = 2 * (len(branch[STFT]) - 1) if STFT in branch else 1024
         mel: Any = (LaionFusion if fused else Laion).Config(
             sample_rate_hz=self.config.sample_rate_hz,
@@ -135,9 +137,9 @@ class LaionCLAP(Importer):
         if not fused:
             compare_filters(branch, mel, where=where)
         length = ClipLength(short="repeat_pad")
-        tower = HTSATFusion if fused else HTSAT
+        common: dict[str, Any] = {"seconds": self.config.seconds, "mel": mel, "length": length, **sizes}
         try:
-            return tower.Config(seconds=self.config.seconds, mel=mel, length=length, **sizes)
+            return HTSATFusion.Config(**common, fusion=fusion) if fused else HTSAT.Config(**common)
         except ValueError as error:
             raise CheckpointError(f"'{where}' has sizes that HTSAT cannot have: {error}") from error
 
