@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+BLOCK_FRAMES = 1024  # whose spectra are made at a time
+
 
 class FrontEnd(nn.Module):
     """Waveforms -> spectrograms of mel bands, without a weight that is learned, in float32.
@@ -29,7 +31,7 @@ class FrontEnd(nn.Module):
         """Compute spectrograms; frames = config.frames(samples)."""
         with torch.autocast(wave.device.type, enabled=False):
             wave = wave.float()
-            return self.emptied(self.finished(self.energies(self.prepared(wave))), wave)
+            return self.emptied(self.scaled(self.bands(self.prepared(wave))), wave)
 
     def prepared(self, wave: Float[Tensor, "B samples"]) -> Float[Tensor, "B N"]:
         """What is done to the whole clip before it is cut into frames, its borders included."""
@@ -41,6 +43,33 @@ class FrontEnd(nn.Module):
 
     def finished(self, energies: Float[Tensor, "B F frames"]) -> Float[Tensor, "B M frames"]:
         """Mel bands, logarithm and scaling."""
+        return self.scaled(self.filtered(energies))
+
+    def filtered(self, energies: Float[Tensor, "B F frames"]) -> Float[Tensor, "B M frames"]:
+        """Mel bands of frames, each by itself."""
+        raise NotImplementedError
+
+    def scaled(self, bands: Float[Tensor, "B M frames"]) -> Float[Tensor, "B M frames"]:
+        """Logarithm and scaling of whole clips' bands."""
+        raise NotImplementedError
+
+    def bands(self, prepared: Float[Tensor, "B N"]) -> Float[Tensor, "B M frames"]:
+        """Mel bands; on a CPU by blocks whose spectra stay in its caches, which takes half of the time."""
+        if prepared.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.filtered(self.energies(prepared))
+        hop, span = self.config.hop_samples, self.frame_samples
+        frames = 1 + (prepared.shape[1] - span) // hop
+        parts = []
+        for rows in prepared.split(max(1, BLOCK_FRAMES // max(1, frames))):
+            blocks = [rows[:, first * hop :] for first in range(0, max(1, frames), BLOCK_FRAMES)]
+            blocks = [block[:, : (BLOCK_FRAMES - 1) * hop + span] for block in blocks]
+            made = [self.filtered(self.energies(block)) for block in blocks]
+            parts.append(made[0] if len(made) == 1 else torch.cat(made, dim=2))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples of :meth:`prepared` that one frame reads."""
         raise NotImplementedError
 
     def emptied(

@@ -96,16 +96,23 @@ class KaldiFbank(FrontEnd):
         frames = (frames - config.preemphasis * before) * self.shape
         return squared(torch.fft.rfft(frames, config.fft_samples)).transpose(1, 2)
 
-    def finished(self, energies: Float[Tensor, "B F frames"]) -> Float[Tensor, "B M frames"]:
+    def filtered(self, energies: Float[Tensor, "B F frames"]) -> Float[Tensor, "B M frames"]:
+        """Mel bands."""
+        assert isinstance(self.filters, Tensor)
+        return self.filters @ (energies if self.config.power == 2.0 else energies.pow(self.config.power / 2))
+
+    def scaled(self, bands: Float[Tensor, "B M frames"]) -> Float[Tensor, "B M frames"]:
         """Logarithms of mel bands, cut or filled to the fixed number of frames."""
         config = self.config
-        assert isinstance(self.filters, Tensor)
-        if config.power != 2.0:
-            energies = energies.pow(config.power / 2)
-        bands = (self.filters @ energies).clamp_min(config.floor).log()
+        bands = bands.clamp_min(config.floor).log()
         if config.fixed_frames is not None:
             bands = pad(bands, (0, config.fixed_frames - bands.shape[2]))  # a negative number cuts
         return (bands - config.mean) / config.deviation
+
+    @property
+    def frame_samples(self) -> int:
+        """A frame's own; zeros that the transform is filled with are no samples."""
+        return int(self.config.window_samples)
 
     def emptied(
         self, bands: Float[Tensor, "B M frames"], wave: Float[Tensor, "B samples"]

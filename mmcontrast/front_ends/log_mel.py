@@ -90,7 +90,7 @@ class LogMel(FrontEnd):
         """16 bits if asked for, and the border."""
         config = self.config
         if config.int16:
-            wave = (wave.clamp(-1, 1) * INT16).trunc() / INT16
+            wave = wave.clamp(-1, 1).mul_(INT16).trunc_().div_(INT16)
         half = config.fft_samples // 2
         if config.border == "none":
             return wave
@@ -111,19 +111,28 @@ class LogMel(FrontEnd):
         )
         return squared(spectrum)
 
-    def finished(self, energies: Float[Tensor, "B F frames"]) -> Float[Tensor, "B M frames"]:
+    def filtered(self, energies: Float[Tensor, "B F frames"]) -> Float[Tensor, "B M frames"]:
+        """Mel bands."""
+        assert isinstance(self.filters, Tensor)
+        if self.config.power != 2.0:
+            energies = energies.pow(self.config.power / 2)
+        return self.filters.T @ energies
+
+    def scaled(self, bands: Float[Tensor, "B M frames"]) -> Float[Tensor, "B M frames"]:
         """Decibels of mel bands."""
         config = self.config
-        assert isinstance(self.filters, Tensor)
         if config.drop_last:
-            energies = energies[:, :, :-1]
-        if config.power != 2.0:
-            energies = energies.pow(config.power / 2)
-        decibels = DECIBELS * (self.filters.T @ energies).clamp_min(config.floor).log()
+            bands = bands[:, :, :-1]
+        decibels = DECIBELS * bands.clamp_min(config.floor).log()
         if config.range_db is not None:
             decibels = torch.maximum(decibels, decibels.amax(dim=(1, 2), keepdim=True) - config.range_db)
         zero = 10 * math.log10(max(config.reference, config.floor)) + config.mean_db
         return (decibels - zero) / config.deviation_db
+
+    @property
+    def frame_samples(self) -> int:
+        """A transform's, whatever the window in its middle."""
+        return int(self.config.fft_samples)
 
     def frame_rows(self) -> Float[Tensor, "2F L"]:
         """Waves under the window."""

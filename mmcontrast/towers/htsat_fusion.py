@@ -37,8 +37,8 @@ class HTSATFusion(HTSAT):
     Values are the ``mels`` and ``longer`` of :mod:`mmcontrast.front_ends.fusion`, or waveforms of one window, none of
     which is longer.  LAION's files: ``mel: {type: laion_fusion}``.
 
-    Relations: :class:`HTSAT` where no row is longer, but for ``channel_map``.  LAION-CLAP's training marks a random row
-    where none is, so that every weight has a gradient; here it has one of zero, and rows stay strangers.  Its batch
+    Relations: :class:`HTSAT` where no row is longer, but for ``channel_map``.  LAION-CLAP's training marks a random
+    row where none is, so that every weight has a gradient; here it has one of zero, and rows stay strangers.  Batch
     norms, ``bn0`` and those of the fusion, keep their stored statistics.
 
     Source: Wu et al. 2022, arXiv:2211.06687, section 3.3; Dai et al. 2020, arXiv:2009.14082, equations 2 to 4.  In

@@ -8,7 +8,7 @@ import torch
 from mmcontrast.config import parse, to_tree
 from mmcontrast.errors import ConfigError
 from mmcontrast.export.convolved_stft import ConvolvedFrontEnd
-from mmcontrast.front_ends import FRONT_ENDS
+from mmcontrast.front_ends import FRONT_ENDS, base
 from mmcontrast.front_ends.log_mel import LogMel, LogMelConfig
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.small_audio_cnn import mask_spectrogram
@@ -99,6 +99,20 @@ def test_without_complex_numbers_every_front_end_gives_the_same(name: str) -> No
     wave = 0.1 * torch.randn(2, 6001, generator=torch.Generator().manual_seed(0))
     wave[1, 4000:] = -0.0  # the second sound is padded
     torch.testing.assert_close(ConvolvedFrontEnd(inner)(wave), inner(wave), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["laion", "whisper", "imagebind", "beats"])
+@pytest.mark.parametrize(("rows", "samples"), [(1, 7000), (3, 7000), (2, 900), (5, 1200)])
+def test_blocks_of_frames_and_rows_are_one_whole(
+    name: str, rows: int, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front_end = FRONT_ENDS.build(FRONT_ENDS.get(name).Config())
+    wave = 0.1 * torch.randn(rows, samples, generator=torch.Generator().manual_seed(0))
+    prepared = front_end.prepared(wave)
+    whole = front_end.emptied(front_end.finished(front_end.energies(prepared)), wave)
+    for block_frames in (1, 3, 8, 1024):
+        monkeypatch.setattr(base, "BLOCK_FRAMES", block_frames)
+        torch.testing.assert_close(front_end(wave), whole, atol=1e-4, rtol=0)
 
 
 def test_a_map_without_a_type_is_a_log_mel_and_a_name_is_a_preset() -> None:

@@ -21,8 +21,10 @@ def filled(wave: np.ndarray, *, samples: int, short: Short) -> np.ndarray:
     ``repeatpad`` is ``repeat_pad``.
     """
     missing = samples - len(wave)
-    if missing <= 0 or len(wave) == 0 or short == "pad":
-        return np.pad(wave, (0, max(0, missing)), constant_values=PADDING)
+    if missing <= 0:
+        return wave
+    if len(wave) == 0 or short == "pad":
+        return np.pad(wave, (0, missing), constant_values=PADDING)
     if short == "repeat":
         return np.resize(wave, samples)
     whole = np.tile(wave, samples // len(wave))
