@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from mmcontrast.comparison import command, measure
+from mmcontrast.comparison import command, measure, plots
 from mmcontrast.comparison.measure import measured
 from mmcontrast.comparison.numbers import Number
 from mmcontrast.comparison.setup import read_comparison, runs_of
@@ -76,7 +77,27 @@ def test_the_report_holds_every_candidate(tmp_path: Path, monkeypatch: pytest.Mo
     assert tree["numbers"]["infonce"]["accuracy"]["values"] == [0.5, 0.6]
     assert tree["numbers"]["siglip"]["accuracy"]["difference"] == 0.0
     page = report.read_text()
-    assert all(name in page for name in tree["numbers"]) and "0.55 \u00b1 0.64" in page and "2 seed(s)" in page
+    assert all(name in page for name in tree["numbers"]) and "55% \u00b1 64" in page and "2 seed(s)" in page
+    figure = (tmp_path / "figure.svg").read_text()
+    assert figure.count(">decoupled<") == page.count(">decoupled</text>") == 2  # a panel a measure
+
+
+def test_plots_mark_what_differs_and_join_alignment_with_uniformity() -> None:
+    def row(alignment: float) -> dict[str, Number]:
+        return {
+            "space: alignment image-text": Number([alignment, alignment + 0.01]),
+            "space: uniformity image": Number([-1.0, -1.02]),
+            "space: uniformity text": Number([-3.0, -3.01]),
+        }
+
+    numbers = {"first": row(1.0), "same": row(1.0), "far": row(2.0)}
+    numbers["same"]["space: alignment image-text"] = Number([1.0, 1.02])
+    panels = {judged: plots.panel("space: alignment image-text", numbers, judged=judged) for judged in (True, False)}
+    assert panels[True].count(f'fill="{plots.APART}"') == 1 and plots.APART not in panels[False]
+    drawn = plots.alignment_and_uniformity(numbers)
+    assert all(f">{name}<" in drawn for name in numbers) and ">-2<" in drawn  # the mean of both modalities
+    assert plots.alignment_and_uniformity({name: {} for name in numbers}) == ""
+    ElementTree.fromstring(plots.figure([*panels.values(), drawn]))  # well-formed
 
 
 def test_a_measured_run_is_not_trained_again(tmp_path: Path) -> None:

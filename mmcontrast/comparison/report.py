@@ -1,23 +1,30 @@
-"""The report of a comparison: one table, one plot of intervals, and the numbers as JSON."""
+"""The report of a comparison: tables, plots of intervals, and the numbers as JSON."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmcontrast.comparison.measure import SPACE
+from mmcontrast.comparison.numbers import Number
+from mmcontrast.comparison.plots import Numbers, alignment_and_uniformity, apart, figure, panel
+from mmcontrast.comparison.setup import Comparison
 from mmcontrast.config import dump
 from mmcontrast.evaluate.page import rendered
 
-if TYPE_CHECKING:
-    from mmcontrast.comparison.numbers import Number
-    from mmcontrast.comparison.setup import Comparison
-
-    Numbers = dict[str, dict[str, Number]]
-
 COST = ("seconds per step", "last loss", "CPU seconds", "peak MiB")
+GROUPS = {
+    "What it is good for": "Each evaluator's main score: higher is better.",
+    "The shape of the space": (
+        "Alignment is the squared distance of pairs and gap the distance of the modalities' means: lower is nearer. "
+        "Uniformity: lower is more even. Effective rank: how many directions are used."
+    ),
+    "What it cost": (
+        "Seconds per step are those of the clock, which others on the machine stretch. Losses of different objectives "
+        "have no common scale. None of these is tested for differences."
+    ),
+}
 
 
 def write_report(comparison: Comparison, numbers: Numbers, *, steps: int) -> Path:
@@ -26,29 +33,38 @@ def write_report(comparison: Comparison, numbers: Numbers, *, steps: int) -> Pat
     out.mkdir(parents=True, exist_ok=True)
     names = list(dict.fromkeys(key for each in numbers.values() for key in each))
     about, noise = in_words(comparison, numbers, steps=steps)
-    lines = [line(name, numbers) for name in names]
-    (out / "report.md").write_text(markdown(lines, list(numbers), f"{about} {noise}"), encoding="utf-8")
+    lines = {name: line(name, numbers) for name in names}
+    drawn = {name: panel(name, numbers, judged=name not in COST) for name in names}
+    space = alignment_and_uniformity(numbers)
+    (out / "figure.svg").write_text(figure([*drawn.values(), *([space] if space else [])]), encoding="utf-8")
+    (out / "report.md").write_text(markdown(list(lines.values()), list(numbers), f"{about} {noise}"), encoding="utf-8")
     tree = {"about": f"{about} {noise}", "config": dump(comparison), "numbers": as_tree(numbers)}
     (out / "comparison.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+    sections = []
+    for title, said in GROUPS.items():
+        kept = [name for name in names if group_of(name) == title]
+        panels = [drawn[name] for name in kept] + ([space] if space and title == "The shape of the space" else [])
+        shown = [lines[name] for name in kept]
+        sections += [{"title": title, "said": said, "lines": shown, "panels": panels}] if kept else []
     page = rendered(
         "objectives.html.j2",
         about=about,
         noise=noise,
         candidates=list(numbers),
-        sections=[
-            {"title": title, "lines": kept}
-            for title, kept in (
-                ("What was learned", [each for each in lines if each["measure"] not in COST]),
-                ("What it cost", [each for each in lines if each["measure"] in COST]),
-            )
-            if kept
-        ],
-        plot=base64.b64encode(plot(numbers, names)).decode(),
+        sections=sections,
         settings=dump(comparison),
     )
     path = out / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def group_of(measure: str) -> str:
+    """Which part of the report a measure stands in."""
+    if measure in COST:
+        return "What it cost"
+    is_space = measure.rpartition(": ")[2].startswith(SPACE)
+    return "The shape of the space" if is_space else "What it is good for"
 
 
 def in_words(comparison: Comparison, numbers: Numbers, *, steps: int) -> tuple[str, str]:
@@ -64,8 +80,8 @@ def in_words(comparison: Comparison, numbers: Numbers, *, steps: int) -> tuple[s
     first = next(iter(numbers))
     return about, (
         "Numbers are means over seeds, with half of the 95% interval of Student's t: training noise, not the noise of "
-        f"the test sets. Bold: the difference from {first}, seed by seed, has a 95% interval without zero; of many "
-        "differences, a few are so by luck."
+        f"the test sets. Bold, and orange in the plots: the difference from {first}, seed by seed, has a 95% interval "
+        f"without zero; of many differences, a few are so by luck. The band of a plot is the interval of {first}."
     )
 
 
@@ -75,12 +91,12 @@ def line(measure: str, numbers: Numbers) -> dict[str, Any]:
     cells = []
     for each in numbers.values():
         number = each.get(measure)
-        difference = None if number is None or first is None else number.minus(first)
+        differs = number is not None and first is not None and apart(number, first)
         cells.append(
             {
-                "shown": "" if number is None else shown(number),
+                "shown": "" if number is None else shown(number, share=group_of(measure) == next(iter(GROUPS))),
                 # Losses of different objectives have no common scale, and costs depend on who else used the machine.
-                "differs": measure not in COST and difference is not None and difference.is_apart_from_zero,
+                "differs": measure not in COST and differs,
             }
         )
     return {"measure": measure, "cells": cells}
@@ -100,8 +116,11 @@ def as_tree(numbers: Numbers) -> dict[str, Any]:
     return tree
 
 
-def shown(number: Number) -> str:
-    """``0.412 ± 0.013``, with as many digits as the interval carries."""
+def shown(number: Number, *, share: bool = False) -> str:
+    """``0.412 ± 0.013``, with as many digits as the interval carries; a share from 0 to 1 as ``41.2% ± 1.3``."""
+    if share and all(0 <= value <= 1 for value in number.values):
+        half = "" if number.half is None else f" ± {100 * number.half:.2g}"
+        return f"{100 * number.mean:.3g}%{half}"
     if number.half is None:
         return f"{number.mean:.4g}"
     return f"{number.mean:.3g} ± {number.half:.2g}"
@@ -114,35 +133,4 @@ def markdown(lines: list[dict[str, Any]], candidates: list[str], about: str) -> 
         cells = [f"**{cell['shown']}**" if cell["differs"] else cell["shown"] for cell in each["cells"]]
         rows.append([each["measure"], *cells])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return f"# Objectives compared\n\n{about}\n\n{table}\n"
-
-
-def plot(numbers: Numbers, names: list[str]) -> bytes:
-    """One panel a measure, one line a candidate: seeds as points, mean and interval as a bar."""
-    from matplotlib.figure import Figure
-
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    candidates = list(numbers)
-    figure = Figure(figsize=(4.6 * columns, (0.32 * len(candidates) + 1.1) * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for place, panel in enumerate(panels):
-        if place >= len(names):
-            panel.set_visible(False)
-            continue
-        for height, candidate in enumerate(candidates):
-            number = numbers[candidate].get(names[place])
-            if number is None:
-                continue
-            panel.errorbar(
-                [number.mean], [height], xerr=number.half, fmt="o", color="#2457a7", capsize=3, markersize=5
-            )
-            panel.plot(number.values, [height] * len(number.values), "|", color="#c2410c", markersize=8)
-        panel.set_yticks(range(len(candidates)), candidates if place % columns == 0 else [])
-        panel.set_ylim(len(candidates) - 0.5, -0.5)
-        panel.set_title(names[place], fontsize=9)
-        panel.grid(axis="x", alpha=0.3)
-        panel.tick_params(labelsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    return stream.getvalue()
+    return f"# Objectives compared\n\n{about}\n\n{table}\n\n![Means, intervals and seeds](figure.svg)\n"
