@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Report
 from mmcontrast.evaluate.bench import Bench
+from mmcontrast.evaluate.learners.few_shot_heads import HeadName
 from tests.evaluate.fakes import FakeEncoder, make_things, picture
 
 
@@ -58,12 +60,16 @@ def test_neighbours_vote_from_another_source(things: str) -> None:
     assert report.metrics["top1, k = 1"].value > 0.9 and report.num_rows == 6
 
 
+HEADS = typing.get_args(HeadName)
+
+
 def test_few_shots_with_each_head(things: str) -> None:
     report = evaluate("few_shot", source=things, train_source=things, where={"style": "a"}, label="thing",
-                      shots=(1, 2), heads=("logistic", "near_zero_shot", "pair_tuned"), draws=2)  # fmt: skip
-    assert set(report.metrics) == {f"{head} {k}-shot" for head in ("logistic", "near_zero_shot", "pair_tuned")
+                      shots=(1, 2), heads=HEADS, draws=2)  # fmt: skip
+    assert set(report.metrics) == {f"{head} {k}-shot" for head in HEADS
                                    for k in (1, 2)}  # fmt: skip
     assert all(metric.value > 0.6 for metric in report.metrics.values())
+    assert report.metrics["tip_adapter 1-shot"].controls["zero_shot"] > 0.6
     assert report.facts["fewest_shots_of_a_class"] == {1: 1, 2: 2}
 
 

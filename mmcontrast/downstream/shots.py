@@ -1,0 +1,51 @@
+"""The few labelled rows that an adapter learns from, and the prompts that it begins at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mmcontrast.downstream.base import About
+from mmcontrast.downstream.judging import class_prompts
+from mmcontrast.downstream.towers import Towers
+from mmcontrast.errors import HeadError
+from mmcontrast.evaluate.learners.few_shot_heads import Shots, draw_shots
+from mmcontrast.evaluate.supervised import label_ids
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Shots of rows, and what the head will say of itself."""
+
+    shots: Shots
+    about: About
+
+
+def drawn_shots(config: Any, towers: Towers) -> Drawn:
+    """Draw ``config.shots`` rows a class, and up to four others a class to choose by.
+
+    Raises:
+        HeadError: one class alone, or no such rows.
+    """
+    rows = towers.rows(config.source, (config.modality,)).where(config.where).having(config.modality)
+    names = rows.field(config.label)
+    classes = tuple(sorted(set(names)))
+    if len(classes) < 2:
+        raise HeadError(f"all {len(names):,} rows are of class '{classes[0]}': a classifier needs two.")
+    labels, z = label_ids(list(classes), names), rows.z[config.modality]
+    learn, held = draw_shots(
+        labels, torch.arange(len(labels)), classes=len(classes), shots=config.shots, seed=config.seed
+    )
+    class_z = class_prompts(towers, classes, config.prompts)
+    about = About(
+        dim=towers.embedder.dim,
+        model=towers.location,
+        towers=towers.digests,
+        classes=classes,
+        modality=config.modality,
+        sizes={"shots": len(learn)},
+        trained_on=(rows.facts,),
+    )
+    return Drawn(Shots(z[learn], labels[learn], z[held], labels[held], len(classes), class_z), about)
