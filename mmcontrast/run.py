@@ -23,6 +23,7 @@ from mmcontrast.engines import ENGINES
 from mmcontrast.engines.local import Local
 from mmcontrast.errors import ConfigError, NeedsError, RunFolderError, did_you_mean
 from mmcontrast.evals import EvalConfig
+from mmcontrast.exported import exported_model, is_exported
 from mmcontrast.geometry import GEOMETRIES
 from mmcontrast.guard import GuardConfig
 from mmcontrast.model import Model, ModelConfig, modality_of, spaces_of
@@ -85,7 +86,7 @@ class Run:
     guard: GuardConfig = GuardConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     spike_limit: Positive | None = None  # a loss above this counts as not finite; null: none does
-    teacher: Path | None = None  # folder of a finished run whose encoders teach, for objectives that distil
+    teacher: Path | None = None  # folder whose encoders teach: a finished run, or what import or export wrote
 
     def column_specs(self, needs: Needs) -> dict[str, InputSpec]:
         """Column -> what its tower asks for, for every column that is embedded."""
@@ -324,7 +325,9 @@ def _teacher_problems(need: Needs, run: Run, teacher: ModelConfig | None) -> lis
     if not need.teacher:
         return []
     if teacher is None:
-        return ["reads a teacher's embeddings, but teacher is null. Set teacher to the folder of a finished run."]
+        return [
+            "reads a teacher's embeddings, but teacher is null. Set teacher to a finished run, or an imported folder."
+        ]
     problems = []
     for modality in sorted({modality_of(column) for column in need.teacher}):
         if modality not in teacher.towers:
@@ -338,12 +341,14 @@ def _teacher_problems(need: Needs, run: Run, teacher: ModelConfig | None) -> lis
 
 
 def teacher_model(run: Run) -> ModelConfig | None:
-    """The teacher's towers, from its run folder.
+    """The teacher's towers, from its run folder, or from one that was imported or exported.
 
     Raises:
-        ConfigError: the folder holds no run.
+        ConfigError, CheckpointError: the folder is none of these.
     """
-    return None if run.teacher is None else load(Run, run.teacher / "config.yaml").model
+    if run.teacher is None or is_exported(run.teacher):
+        return None if run.teacher is None else exported_model(run.teacher)
+    return load(Run, run.teacher / "config.yaml").model
 
 
 def check_objectives(run: Run, objectives: Mapping[str, Any]) -> None:

@@ -52,9 +52,12 @@ class SoundToPoint(nn.Module):
         place = torch.arange(self.samples, device=wave.device)
         total = torch.arange(wave.shape[1], device=wave.device)[-1] + 1  # a tensor: one graph for every length
         skipped = (total - self.samples).clamp_min(0) // 2 if self.length.long == "center" else 0
-        kept = {"pad": total, "repeat": total + self.samples, "repeat_pad": self.samples // total * total}
+        samples = torch.zeros_like(total) + self.samples  # a tensor, too: ONNX divides no number by one
+        kept = {"pad": total, "repeat": total + samples, "repeat_pad": samples // total * total}
         real = place < torch.maximum(kept[self.length.short], total)
-        return self.inner(torch.where(real, wave[:, (place + skipped) % total], PADDING))
+        wave = wave[:, (place + skipped) % total]
+        negative_zeros = -(wave * 0).abs()  # runtimes take a constant one for a zero
+        return self.inner(torch.where(real, wave, negative_zeros))
 
 
 class IdsToPoint(nn.Module):

@@ -102,6 +102,28 @@ def read_exported(folder: Path) -> Exported:
         problem = f"{HASHES} does not name {absent[0]}" if absent else None
     if problem is not None:
         raise CheckpointError(f"exported folder '{folder}': {problem}. Export it again, or copy it again.")
+    config, tree = _described(folder)
+    try:
+        state = unpacked(load_file(folder / WEIGHTS))
+        about = {key: value for key, value in tree.items() if key not in ("format", "version", "model", "paths")}
+        return Exported(config=config, state=state, dtype=tree["dtype"], about=about)
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"exported folder '{folder}': {MODEL_JSON} or {WEIGHTS} does not read: {error}"
+        ) from error
+
+
+def exported_model(folder: Path) -> ModelConfig:
+    """The towers of a folder, without a look at its weights.
+
+    Raises:
+        CheckpointError: its model.json does not read.
+    """
+    return _described(folder)[0]
+
+
+def _described(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """What model.json says: the model, and all of it."""
     try:
         tree = json.loads((folder / MODEL_JSON).read_text(encoding="utf-8"))
         if tree["format"] != FORMAT or tree["version"] != VERSION:
@@ -110,11 +132,6 @@ def read_exported(folder: Path) -> Exported:
                 f"mmcontrast reads '{FORMAT}' version {VERSION}."
             )
         leaves: list[Leaf] = [tuple(leaf) for leaf in tree["paths"]]
-        config = parse(ModelConfig, relocated(tree["model"], leaves, folder), where=f"{folder}/{MODEL_JSON}")
-        state = unpacked(load_file(folder / WEIGHTS))
-        about = {key: value for key, value in tree.items() if key not in ("format", "version", "model", "paths")}
-        return Exported(config=config, state=state, dtype=tree["dtype"], about=about)
-    except (ValueError, KeyError, TypeError, ConfigError, SafetensorError) as error:
-        raise CheckpointError(
-            f"exported folder '{folder}': {MODEL_JSON} or {WEIGHTS} does not read: {error}"
-        ) from error
+        return parse(ModelConfig, relocated(tree["model"], leaves, folder), where=f"{folder}/{MODEL_JSON}"), tree
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"exported folder '{folder}': {MODEL_JSON} does not read: {error}") from error

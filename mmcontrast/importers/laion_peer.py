@@ -64,7 +64,10 @@ def audio_reader(state: Mapping[str, Tensor], tower: Any, fields: Any) -> Reader
     def audio(items: Sequence[Any]) -> Tensor:
         cells = [fed(item) for item in items]
         batch = {name: torch.stack([cell[name] for cell in cells]) for name in cells[0]}
-        return head(model(batch, device=torch.device("cpu"))["embedding"])
+        if fused and not batch["longer"].any():  # with fusion of spectrograms it fails where no row is longer
+            batch = {name: torch.cat([each, each[:1]]) for name, each in batch.items()}
+            batch["longer"][-1] = True
+        return head(model(batch, device=torch.device("cpu"))["embedding"][: len(cells)])
 
     return audio
 

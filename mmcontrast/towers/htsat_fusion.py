@@ -92,7 +92,7 @@ class HTSATFusion(HTSAT):
         if self.training:
             masked = mask_spectrogram(mels.flatten(0, 1), mels=self.config.mask_mels, frames=self.config.mask_frames)
             mels = masked.view_as(mels)
-        pictures = self.fold(mels.flatten(0, 1))[:, 0].unflatten(0, (len(mels), -1))  # (B, 4 or 1, size, size)
+        pictures = self.fold(mels.flatten(0, 1))[:, 0].unflatten(0, (-1, mels.shape[1]))  # (B, 4 or 1, size, size)
         fused_at_patches = isinstance(self.patch_embed, FusedPatchEmbed)
         return self.read(self.patch_embed(pictures, longer) if fused_at_patches else self.patch_embed(pictures))
 

@@ -93,7 +93,7 @@ class ImageBindAudio(Tower):
         if self.training:
             mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
         x = self.patch_norm(self.patches(mel[:, None]).flatten(2).transpose(1, 2))
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1) + self.positions
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.positions
         x = self.norm(self.through(self.blocks, x))
         return Features(x[:, 0], x[:, 1:])
 

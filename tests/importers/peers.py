@@ -175,7 +175,7 @@ def laion_file(folder: Path, *, fusion: str = "None", mels: int = 16) -> Peer:
     torch.manual_seed(0)
     with peer_module("laion_clap", "clap_module.htsat", needs=("torchlibrosa",)) as module:
         audio = shaken(module.HTSAT_Swin_Transformer(
-            spec_size=64, patch_stride=(4, 4), num_classes=3, config=settings, enable_fusion=fused,
+            spec_size=2 * max(mels, 32), patch_stride=(4, 4), num_classes=3, config=settings, enable_fusion=fused,
             fusion_type=fusion, **HTSAT,
         ))  # fmt: skip
     text = shaken(transformers.RobertaModel(transformers.RobertaConfig(

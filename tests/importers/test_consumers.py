@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import mmcontrast
 from mmcontrast.cli import main
 from mmcontrast.config import dump, to_tree
+from mmcontrast.errors import CheckpointError
 from mmcontrast.export.parity import pictures
 from mmcontrast.exported import read_exported
+from mmcontrast.teacher import load_teacher
 from mmcontrast.train import train
 from tests.evaluate.fakes import make_things
 from tests.importers.conftest import Make
@@ -71,3 +75,37 @@ def test_a_run_starts_from_an_imported_tower_with_its_head(
     (picture,) = pictures((40, 30))
     before, after = (mmcontrast.load(place).encode(image=[picture]) for place in (done.folder, tmp_path / "run"))
     torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
+
+
+def test_an_imported_folder_teaches_a_run(
+    sets: dict[str, str], imported: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, done = imported("timm")
+    built = tree(sets, tmp_path / "run")["model"]
+    student = {**built["towers"]["image"], "size": 32}
+    model = {"dim": 8, "towers": {"image": student, "text": built["towers"]["text"]}}
+    objectives = {
+        "main": {"type": "infonce", "pairs": [["image", "text"]]},
+        "taught": {"type": "feature_distillation", "columns": ["image"]},
+    }
+    run = run_of(sets, tmp_path / "run", steps=2, model=model, objectives=objectives, teacher=str(done.folder))
+    train(run)
+    taught = load_teacher(run)
+    (picture,) = pictures((32, 32))
+    values = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    assert taught is not None and torch.equal(
+        taught.encode("image", values), mmcontrast.load(done.folder).encode(image=[picture])
+    )
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert any("taught" in name for name in rows[-1])
+    # What it reads is compared before anything is built, and a folder that is damaged is named.
+    other = {**model, "towers": {**model["towers"], "image": {**student, "size": 16}}}
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(dump(run_of(sets, tmp_path / "other", model=other, objectives=objectives,
+                                 teacher=str(done.folder))), encoding="utf-8")  # fmt: skip
+    assert main(["check", str(wrong)]) == 2
+    assert "Give both the same inputs" in capsys.readouterr().err
+    shutil.copytree(done.folder, tmp_path / "damaged")
+    (tmp_path / "damaged/model.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_teacher(replace(run, teacher=tmp_path / "damaged"))
