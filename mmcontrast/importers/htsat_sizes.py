@@ -20,7 +20,7 @@ COMPUTED = (
 )
 
 
-def fusion_kind(state: Mapping[str, Tensor]) -> str | None:
+def fusion_kind(state: Mapping[str, Tensor]) -> Any:
     """Which of the fusions a branch of LAION-CLAP has; none: it reads waveforms."""
     way = {True: "iaff", False: "aff"}[any(".local_att2." in f".{name}" for name in state)]
     for conv, home, kind in (("patch_embed.mel_conv2d", "patch_embed.", "2d"), ("mel_conv1d.0", "", "1d")):
