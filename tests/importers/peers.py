@@ -143,13 +143,13 @@ RATE = 8000
 HTSAT = {"patch_size": 4, "embed_dim": 8, "depths": [2, 1], "num_heads": [2, 2], "window_size": 4}
 
 
-def hf_clap_folder(folder: Path) -> Peer:
-    """CLAP without fusion over sounds of half a second."""
+def hf_clap_folder(folder: Path, *, fused: bool = False) -> Peer:
+    """CLAP over sounds of a second."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     audio = {"window_size": 4, "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4],
              "num_classes": 4, "hidden_size": 16, "patch_embeds_hidden_size": 8, "depths": [2, 1],
-             "num_attention_heads": [2, 2], "projection_dim": 12}  # fmt: skip
+             "num_attention_heads": [2, 2], "projection_dim": 12, "enable_fusion": fused}  # fmt: skip
     text = {**TOWER, "vocab_size": 14, "max_position_embeddings": 20, "projection_dim": 12}
     model = shaken(transformers.ClapModel(
         transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=12)
@@ -158,7 +158,7 @@ def hf_clap_folder(folder: Path) -> Peer:
     word_tokenizer().save_pretrained(folder)
     transformers.ClapFeatureExtractor(
         feature_size=16, sampling_rate=RATE, hop_length=80, max_length_s=1, fft_window_size=256, frequency_max=4000,
-        truncation="rand_trunc",
+        truncation="fusion" if fused else "rand_trunc",
     ).save_pretrained(folder)  # fmt: skip
     return Peer(folder, model, "hf-clap", ("audio", "text"))
 
@@ -293,6 +293,7 @@ PEERS: dict[str, Callable[[Path], Peer]] = {
     "hf-clip": hf_clip_folder,
     "hf-siglip": hf_siglip_folder,
     "hf-clap": hf_clap_folder,
+    "hf-clap with fusion": partial(hf_clap_folder, fused=True),
     "laion-clap": laion_file,
     "laion-clap with fusion": partial(laion_file, fusion="aff_2d"),
     "laion-clap with fused spectrograms": partial(laion_file, fusion="iaff_1d", mels=64),  # it has no other number

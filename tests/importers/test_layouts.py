@@ -15,6 +15,8 @@ import mmcontrast
 from mmcontrast.export.parity import CAPTIONS, pictures
 from mmcontrast.export.run_export import export
 from mmcontrast.importers import IMPORTERS
+from mmcontrast.importers.fitting import whole_map
+from mmcontrast.importers.run_import import new_importer
 from tests.importers.conftest import Make
 from tests.importers.peers import PEERS, tensors
 
@@ -118,3 +120,16 @@ def test_the_temperature_of_a_pair_is_kept(imported: Make) -> None:
     peer, done = imported("hf-siglip")
     with torch.no_grad():
         assert done.logit_scale == float(peer.model.logit_scale) and done.logit_bias == float(peer.model.logit_bias)
+
+
+@pytest.mark.parametrize("layout", MARKED)
+def test_names_go_there_and_back(layout: str, imported: Make, tmp_path: Path) -> None:
+    peer, done = imported(layout)
+    importer = new_importer(peer.layout, peer.fields)
+    draft = importer.read(peer.path, importer.modalities, tmp_path)
+    key_map = whole_map(draft)
+    mapped = key_map.to_ours({name: draft.state[name] for name in done.keys.matched})
+    assert mapped.unknown == mapped.incomplete == []
+    again = key_map.to_theirs(mapped.state)
+    assert again.keys() == set(done.keys.matched)
+    assert all(torch.equal(value, draft.state[name]) for name, value in again.items())

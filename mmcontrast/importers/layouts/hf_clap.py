@@ -7,13 +7,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from mmcontrast.config import config
+from mmcontrast.data.transforms.clip import heard
 from mmcontrast.errors import CheckpointError
 from mmcontrast.evaluate.foreign import encode_functions
-from mmcontrast.export.base import Read
+from mmcontrast.export.base import Read, Reader
 from mmcontrast.export.key_map import KeyMap, Rule
 from mmcontrast.export.part import Part
-from mmcontrast.front_ends.presets import Laion
+from mmcontrast.front_ends.presets import Laion, LaionFusion
 from mmcontrast.heads.mlp import MLP
 from mmcontrast.importers import IMPORTERS
 from mmcontrast.importers.base import (
@@ -41,6 +45,7 @@ from mmcontrast.importers.hugging_face import (
 from mmcontrast.importers.roberta import ROBERTA_FIELDS, write_roberta
 from mmcontrast.specs import ClipLength
 from mmcontrast.towers.htsat import HTSAT
+from mmcontrast.towers.htsat_fusion import HTSATFusion
 from mmcontrast.towers.hugging_face_text import HuggingFaceText
 
 ENCODER = "audio_model.audio_encoder"
@@ -77,7 +82,7 @@ SHORT: dict[str, Any] = {"pad": "pad", "repeat": "repeat", "repeatpad": "repeat_
 
 @IMPORTERS.register("hf_clap")
 class HuggingFaceCLAP(Importer):
-    """CLAP of transformers without fusion: HTSAT and RoBERTa, each with a head of two layers."""
+    """CLAP of transformers, with fusion or without: HTSAT and RoBERTa, each with a head of two layers."""
 
     modalities = ("audio", "text")
     packages = ("transformers",)
@@ -119,13 +124,16 @@ class HuggingFaceCLAP(Importer):
         )
 
     def peer(self, path: Path, part: Part) -> tuple[str, Read]:
-        """``AutoModel`` of the same folder; of long sounds it gets the first window, as ours does."""
+        """``AutoModel`` of the same folder; it gets the first window of a long sound, or our spectrograms for fusion."""
         from transformers import AutoFeatureExtractor
 
         extractor = AutoFeatureExtractor.from_pretrained(str(path), **OFFLINE)
         tokenizer = tokenizer_of(path)
         behind = SimpleNamespace(feature_extractor=extractor, tokenizer=tokenizer)
-        encode = encode_functions(peer_model(path), behind, "clap", extractor.sampling_rate, "cpu")
+        model = peer_model(path)
+        encode = dict(encode_functions(model, behind, "clap", extractor.sampling_rate, "cpu"))
+        if "audio" in part.modalities and (spec := part.spec("audio")).fusion is not None:  # type: ignore[union-attr]
+            encode["audio"] = _fused_reader(model, spec)
         empty = makes_tokens_of_nothing(tokenizer)
         return version(), Read({name: encode[name] for name in part.modalities}, empty_captions=empty)
 
@@ -135,8 +143,8 @@ def _audio(path: Path, audio: Any) -> Any:
     known = preprocessing_of(path)
     if not known:
         raise CheckpointError(f"'{path}' has no preprocessor_config.json, which says how sounds become spectrograms.")
-    if audio.enable_fusion:
-        raise CheckpointError(f"'{path}' has feature fusion; --from laion-clap reads that from LAION's own file.")
+    if audio.enable_fusion and audio.fusion_type == "channel_map":
+        raise CheckpointError(f"'{path}' has the fusion channel_map; of transformers' models aff_2d alone is read.")
     for name, wanted in PLAIN.items():
         if getattr(audio, name) != wanted:
             raise CheckpointError(f"'{path}' has {name} {getattr(audio, name)}; the htsat tower has {wanted}.")
@@ -144,7 +152,7 @@ def _audio(path: Path, audio: Any) -> Any:
     if patch != stride:
         raise CheckpointError(f"'{path}' has patches of {patch} every {stride} pixels; htsat's do not overlap.")
     fft = int(known.get("fft_window_size", 1024))
-    mel = Laion.Config(
+    mel = (LaionFusion if known.get("truncation") == "fusion" else Laion).Config(
         sample_rate_hz=int(known.get("sampling_rate", 48_000)),
         fft_samples=fft,
         window_samples=fft,
@@ -154,7 +162,10 @@ def _audio(path: Path, audio: Any) -> Any:
         high_hz=float(known.get("frequency_max", 14_000)),
         int16=False,
     )
-    return HTSAT.Config(
+    # transformers shrinks the whole sound without antialiasing.
+    fused: dict[str, Any] = {"fusion": "aff_2d", "antialias": False} if audio.enable_fusion else {}
+    return (HTSATFusion if audio.enable_fusion else HTSAT).Config(
+        **fused,
         seconds=float(known.get("max_length_s", 10)),
         mel=mel,
         length=ClipLength(short=SHORT[known.get("padding", "repeatpad")]),
@@ -165,6 +176,22 @@ def _audio(path: Path, audio: Any) -> Any:
         heads=tuple(audio.num_attention_heads),
         window=int(audio.window_size),
     )
+
+
+def _fused_reader(model: Any, spec: Any) -> Reader:
+    """The model behind our spectrograms.
+
+    Its extractor draws the chunks at random, and marks a random sound of a batch without a longer one as longer.
+    """
+
+    def audio(items: Sequence[Any]) -> Tensor:
+        cells = [heard(item, spec)[0] for item in items]
+        mels = torch.stack([cell["mels"] for cell in cells]).transpose(2, 3)
+        longer = torch.stack([cell["longer"] for cell in cells])[:, None]
+        found = model.get_audio_features(input_features=mels, is_longer=longer)
+        return found if isinstance(found, Tensor) else found.pooler_output
+
+    return audio
 
 
 def _text(path: Path, text: Any, folder: Path) -> Any:
