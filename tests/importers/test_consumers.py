@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_an_imported_folder_teaches_a_run(
     _, done = imported("timm")
     built = tree(sets, tmp_path / "run")["model"]
     student = {**built["towers"]["image"], "size": 32}
-    model = {"dim": 8, "towers": {"image": student, "text": built["towers"]["text"]}}
+    model: dict[str, Any] = {"dim": 8, "towers": {"image": student, "text": built["towers"]["text"]}}
     objectives = {
         "main": {"type": "infonce", "pairs": [["image", "text"]]},
         "taught": {"type": "feature_distillation", "columns": ["image"]},

@@ -124,7 +124,7 @@ class HuggingFaceCLAP(Importer):
         )
 
     def peer(self, path: Path, part: Part) -> tuple[str, Read]:
-        """``AutoModel`` of the same folder; it gets the first window of a long sound, or our spectrograms for fusion."""
+        """``AutoModel`` of the same folder; it gets a long sound's first window, or our spectrograms for fusion."""
         from transformers import AutoFeatureExtractor
 
         extractor = AutoFeatureExtractor.from_pretrained(str(path), **OFFLINE)
