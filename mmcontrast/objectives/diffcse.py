@@ -13,7 +13,7 @@ from mmcontrast import comm
 from mmcontrast.config import Count, NonNegative, config
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import Objective, Spaces
-from mmcontrast.objectives.covered import covered
+from mmcontrast.objectives.covered import Covered, covered
 from mmcontrast.objectives.token_reader import TokenReader
 from mmcontrast.types import Embeddings, Needs, Terms
 
@@ -82,13 +82,13 @@ class DiffCSE(Objective):
         text, masked = emb.input(config.text), emb.input(config.masked)
         sentences = covered(text, masked, vocabulary=config.vocabulary, longest=config.longest)
         logits = self.generated(sentences.classes, sentences.real, sentences.hidden)
-        drawn = torch.where(sentences.hidden, self._drawn(logits), sentences.classes)
+        exchanged_for = self._drawn(logits)[: int(sentences.hidden.sum())]
+        drawn = sentences.classes.masked_scatter(sentences.hidden, exchanged_for)
         exchanged = (drawn != sentences.classes).float()
         judged = self.judged(drawn, sentences.real, emb[config.text].z[sentences.rows].float())
-        real, hidden = sentences.real.float(), sentences.hidden.float()
+        real = sentences.real.float()
         told = binary_cross_entropy_with_logits(judged, exchanged, reduction="none")
-        filled = cross_entropy(logits.flatten(0, 1), sentences.classes.flatten(), reduction="none").view_as(told)
-        detection, generation = _token_mean(told, real), _token_mean(filled, hidden)
+        detection, generation = _token_mean(told, real), _filling(logits, sentences)
         scalars = {
             "detection": detection.detach(),
             "generation": generation.detach(),
@@ -99,9 +99,10 @@ class DiffCSE(Objective):
 
     def generated(
         self, classes: Int[Tensor, "R L"], real: Bool[Tensor, "R L"], hidden: Bool[Tensor, "R L"]
-    ) -> Float[Tensor, "R L classes"]:
-        """Logits of what is hidden."""
-        return self.fill(self.generator(torch.where(hidden, self.config.vocabulary, classes), real))
+    ) -> Float[Tensor, "hidden classes"]:
+        """Logits of each hidden token, of one row after the other; of one token where none is hidden."""
+        vectors = self.generator(torch.where(hidden, self.config.vocabulary, classes), real)
+        return self.fill(vectors[hidden] if hidden.any() else vectors[:1, 0])
 
     def judged(
         self, classes: Int[Tensor, "R L"], real: Bool[Tensor, "R L"], z: Float[Tensor, "R D"]
@@ -110,10 +111,18 @@ class DiffCSE(Objective):
         return self.judge(self.discriminator(classes, real, self.condition(z))).squeeze(2)
 
     @torch.no_grad()
-    def _drawn(self, logits: Float[Tensor, "R L classes"]) -> Int[Tensor, "R L"]:
+    def _drawn(self, logits: Float[Tensor, "N classes"]) -> Int[Tensor, " N"]:
         if self.training:  # Gumbel: the largest of the logits plus noise is a draw from their softmax
             logits = logits - torch.rand_like(logits).clamp_min(1e-20).log().neg().log()
-        return logits.argmax(dim=2)
+        return logits.argmax(dim=1)
+
+
+def _filling(logits: Float[Tensor, "N classes"], sentences: Covered) -> Float[Tensor, ""]:
+    classes = sentences.classes[sentences.hidden]
+    weight = torch.ones(len(logits), device=logits.device)
+    if len(classes) == 0:  # one token that counts nothing: every rank takes the same way
+        classes, weight = sentences.classes[0, :1], 0 * weight
+    return comm.row_mean(cross_entropy(logits, classes, reduction="none"), weight)
 
 
 def _token_mean(values: Float[Tensor, "R L"], weight: Float[Tensor, "R L"]) -> Float[Tensor, ""]:

@@ -99,11 +99,11 @@ def test_diffcse_tells_what_a_generator_exchanged() -> None:
         for row, sentence in ((0, [5, 9]), (2, [3, 3, 7, 2])):
             real = torch.ones(1, len(sentence), dtype=torch.bool)
             hidden = torch.tensor([[place in CHANGED[row] for place in range(len(sentence))]])
-            logits = objective.generated(torch.tensor([sentence]), real, hidden)[0].double()
+            guesses = objective.generated(torch.tensor([sentence]), real, hidden).double()
             drawn = list(sentence)
-            for place, token in CHANGED[row].items():
-                drawn[place] = int(logits[place].argmax())
-                filled.append(log_sum(logits[place].tolist()) - float(logits[place, token]))
+            for logits, (place, token) in zip(guesses, CHANGED[row].items(), strict=True):
+                drawn[place] = int(logits.argmax())
+                filled.append(log_sum(logits.tolist()) - float(logits[token]))
             judged = objective.judged(torch.tensor([drawn]), real, emb["text"].z[row : row + 1])[0].double()
             for place, token in enumerate(sentence):
                 share = 1 / (1 + math.exp(-float(judged[place])))
@@ -134,6 +134,6 @@ def test_in_training_words_are_drawn_as_likely_as_the_generator_says() -> None:
     objective = small_diffcse().train()
     torch.manual_seed(0)
     logits = torch.tensor([2.0, 0.0, 1.0]).log_softmax(dim=0)
-    drawn = objective._drawn(logits.expand(1, 4000, 3))
-    shares = torch.bincount(drawn[0], minlength=3) / 4000
+    drawn = objective._drawn(logits.expand(4000, 3))
+    shares = torch.bincount(drawn, minlength=3) / 4000
     torch.testing.assert_close(shares, logits.exp(), atol=0.03, rtol=0.0)  # four standard errors
