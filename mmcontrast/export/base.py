@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from mmcontrast.errors import MissingPackage
 from mmcontrast.export.part import Part
 from mmcontrast.exported.dtypes import Dtype
+from mmcontrast.packages import check_installed
 
 Reader = Callable[[Sequence[Any]], Tensor]  # items of one modality, in one batch -> free or unit vectors (N, D)
 
@@ -26,21 +25,6 @@ class Read:
         "any"  # pictures that the target's own preprocessing treats as ours
     )
     empty_captions: bool = True  # the target's tokenizer makes at least one token of nothing
-
-
-def check_installed(packages: Sequence[str], *, who: str, extra: str) -> None:
-    """Refuse to go on without packages.
-
-    Args:
-        who: needs them.
-        extra: of mmcontrast, which installs them.
-
-    Raises:
-        MissingPackage: names the extra to install.
-    """
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingPackage(f"{who} needs {' and '.join(missing)}: pip install 'mmcontrast[{extra}]'.")
 
 
 class ExportFormat:

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from mmcontrast.config import to_tree
 from mmcontrast.data.decode import decode_audio, decode_image
-from mmcontrast.errors import ConfigError, MissingPackage, SkipSample
+from mmcontrast.errors import ConfigError, SkipSample
 from mmcontrast.evaluate.collection import Collection
 from mmcontrast.evaluate.encoder import TowerEncoder, load_encoder
 from mmcontrast.evaluate.identity import towers_sha256
 from mmcontrast.export.embedded import ABOUT, TEXT_FIELDS, part_file
 from mmcontrast.export.plain_folder import open_source
+from mmcontrast.packages import check_installed
 from mmcontrast.specs import Long
 
 MEDIA = ("image", "audio")
@@ -63,7 +64,7 @@ def embed(job: Job) -> Embedded:
         MissingData, ShardError: no such source.
         MissingPackage: pyarrow is not installed.
     """
-    check_packages()
+    check_installed(["pyarrow"], who="embed", extra="export")
     collection, encoder = open_source(job.source), opened_encoder(job)
     about = described(job, collection, encoder)
     job.out.mkdir(parents=True, exist_ok=True)
@@ -86,18 +87,6 @@ def opened_encoder(job: Job) -> TowerEncoder:
     """
     encoder = load_encoder(Path(job.model), device=job.device)
     return encoder if job.long is None else encoder.hearing(job.long)
-
-
-def check_packages() -> None:
-    """Refuse to begin without pyarrow.
-
-    Raises:
-        MissingPackage: it is not installed.
-    """
-    from importlib.util import find_spec
-
-    if find_spec("pyarrow") is None:
-        raise MissingPackage("embed writes parquet with pyarrow: pip install 'mmcontrast[export]'.")
 
 
 def described(job: Job, collection: Collection, encoder: TowerEncoder) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from mmcontrast.errors import CheckpointError
-from mmcontrast.export.base import Read, check_installed, command_name
+from mmcontrast.export.base import Read, command_name
 from mmcontrast.export.key_map import KeyMap, first_fit
 from mmcontrast.export.part import Part
+from mmcontrast.packages import check_installed
 from mmcontrast.weight_files import read_tensors
 
 NOT_ASKED = "of a tower that was not asked for"

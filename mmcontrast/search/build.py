@@ -16,9 +16,9 @@ from mmcontrast.export.embedded import EmbeddedPart, read_parts
 from mmcontrast.export.embedded import read_about as read_embedded
 from mmcontrast.exported import seal
 from mmcontrast.geometry.base import Geometry
-from mmcontrast.search.folder import ROWS, WORDS, IndexAbout, ModalityAbout, geometry_of, write_about
+from mmcontrast.packages import check_installed
+from mmcontrast.search.folder import PACKAGES, ROWS, WORDS, IndexAbout, ModalityAbout, geometry_of, write_about
 from mmcontrast.search.nearest import Dtype, Kind, Nearest
-from mmcontrast.search.packages import check_packages
 from mmcontrast.search.points import Points
 from mmcontrast.search.rows import Rows, RowsWriter, all_texts
 from mmcontrast.search.tune import QUERIES, tune
@@ -51,7 +51,7 @@ def build(job: Job) -> IndexAbout:
         ExportError: embeddings that are missing or damaged.
         SearchError: embeddings of several models or widths; a folder that is not empty; too low a recall.
     """
-    check_packages()
+    check_installed(PACKAGES, who="search", extra="search")
     about = _agreed(job)
     if job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir())):
         raise SearchError(f"'{job.out}' is there already. Use another --out, or remove it.")

@@ -23,6 +23,7 @@ from mmcontrast.geometry.base import Geometry
 ABOUT = "index.json"
 ROWS = "rows.arrow"
 WORDS = "words"
+PACKAGES = ("faiss", "pyarrow", "bm25s")  # that an index needs
 FORMAT, VERSION = "mmcontrast index", 1
 
 

@@ -9,9 +9,9 @@ from typing import cast
 import numpy as np
 
 from mmcontrast.errors import SearchError
-from mmcontrast.search.folder import ROWS, WORDS, IndexAbout, geometry_of, read_about
+from mmcontrast.packages import check_installed
+from mmcontrast.search.folder import PACKAGES, ROWS, WORDS, IndexAbout, geometry_of, read_about
 from mmcontrast.search.nearest import Kind, Nearest
-from mmcontrast.search.packages import check_packages
 from mmcontrast.search.points import Points
 from mmcontrast.search.rows import Rows
 from mmcontrast.search.words import Words
@@ -72,5 +72,5 @@ def open_index(folder: Path) -> Index:
         MissingPackage: faiss, bm25s or pyarrow is not installed.
         SearchError: there is none, or it is damaged.
     """
-    check_packages()
+    check_installed(PACKAGES, who="search", extra="search")
     return Index(folder, read_about(folder))

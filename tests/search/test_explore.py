@@ -77,7 +77,7 @@ def test_files_that_changed_since_are_refused(index: Path, files: Path, tmp_path
 def test_without_gradio_the_extra_is_named(
     index: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mmcontrast.search.packages.find_spec", lambda name: None)
+    monkeypatch.setattr("mmcontrast.packages.find_spec", lambda name: None)
     assert main(["explore", str(index)]) == 2
     assert "pip install 'mmcontrast[explore]'" in capsys.readouterr().err
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mmcontrast.packages import check_installed
+
 EXAMPLES = """examples:
   mmcontrast explore index/photos
   mmcontrast explore index/all --source shards/ --source package:quickstart/trimodal-test --port 7861
@@ -30,10 +32,9 @@ def _explore(parsed: argparse.Namespace) -> int:
     from mmcontrast.search.explore.explorer import Explorer
     from mmcontrast.search.explore.media import Media
     from mmcontrast.search.explore.page import build_page, serve
-    from mmcontrast.search.packages import EXPLORE, check_packages
     from mmcontrast.search.searcher import Searcher
 
-    check_packages(EXPLORE, extra="explore")
+    check_installed(["gradio"], who="explore", extra="explore")
     searcher = Searcher.open(parsed.index, model=parsed.model, device=parsed.device)
     media = Media(searcher.index, sources=parsed.source)
     page = build_page(Explorer(searcher, media))
