@@ -83,7 +83,9 @@ class LogMel(FrontEnd):
             scale=config.scale,
             unit_area=config.norm == "slaney",
         )
-        self.register_buffer("filters", filters.T.contiguous(), persistent=False)  # (F, M)
+        self.register_buffer("filters", filters.T.contiguous(), persistent=False)  # (all frequencies, M)
+        step_hz = (config.filter_rate_hz or config.sample_rate_hz) / config.fft_samples
+        self.read = min(filters.shape[1], int(config.high_hz / step_hz) + 1)  # frequencies that filters read
         self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
 
     def prepared(self, wave: Float[Tensor, "B samples"]) -> Float[Tensor, "B N"]:
@@ -97,7 +99,7 @@ class LogMel(FrontEnd):
         return pad(wave[:, None], (half, half), mode="reflect" if config.border == "reflect" else "constant")[:, 0]
 
     def energies(self, prepared: Float[Tensor, "B N"]) -> Float[Tensor, "B F frames"]:
-        """Squared magnitudes of a short-time Fourier transform."""
+        """Squared magnitudes of a short-time Fourier transform, without frequencies that no filter reads."""
         config = self.config
         assert isinstance(self.window, Tensor)
         spectrum = torch.stft(
@@ -109,14 +111,14 @@ class LogMel(FrontEnd):
             center=False,
             return_complex=True,
         )
-        return squared(spectrum)
+        return squared(spectrum[:, : self.read])
 
     def filtered(self, energies: Float[Tensor, "B F frames"]) -> Float[Tensor, "B M frames"]:
         """Mel bands."""
         assert isinstance(self.filters, Tensor)
         if self.config.power != 2.0:
             energies = energies.pow(self.config.power / 2)
-        return self.filters.T @ energies
+        return self.filters[: self.read].T @ energies
 
     def scaled(self, bands: Float[Tensor, "B M frames"]) -> Float[Tensor, "B M frames"]:
         """Decibels of mel bands."""
@@ -138,7 +140,8 @@ class LogMel(FrontEnd):
         """Waves under the window."""
         window = torch.hann_window(self.config.window_samples, dtype=torch.float64, device="cpu")
         rows = fourier_rows(self.config.fft_samples, self.config.window_samples, first=self.unread[0])
-        return (rows * window).float()
+        real, imaginary = rows.chunk(2)
+        return (torch.cat([real[: self.read], imaginary[: self.read]]) * window).float()
 
     @property
     def unread(self) -> tuple[int, int]:

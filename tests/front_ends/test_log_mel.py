@@ -115,6 +115,12 @@ def test_blocks_of_frames_and_rows_are_one_whole(
         torch.testing.assert_close(front_end(wave), whole, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["log_mel", "laion", "laion_fusion", "msclap_2022", "msclap_2023", "whisper"])
+def test_frequencies_that_are_left_out_are_read_by_no_filter(name: str) -> None:
+    front_end = FRONT_ENDS.build(FRONT_ENDS.get(name).Config())
+    assert not front_end.filters[front_end.read :].any() and front_end.filters[front_end.read - 2].any()
+
+
 def test_a_map_without_a_type_is_a_log_mel_and_a_name_is_a_preset() -> None:
     tower = TOWERS.get("small_audio_cnn").Config
     assert type(parse(tower, {"mel": {"mels": 32}}).mel) is LogMelConfig
