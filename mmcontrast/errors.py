@@ -25,6 +25,10 @@ class WindowTooShort(NeedsError):
     """Sounds that a probe asks about are longer than what the audio tower hears: the suite goes on without it."""
 
 
+class NoDecoder(NeedsError):
+    """Captions are asked of a model that was not trained to write any: the suite goes on without them."""
+
+
 class ShardError(MMContrastError):
     """A manifest or shard that is missing, damaged, or not what its manifest says."""
 

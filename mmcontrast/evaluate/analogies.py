@@ -12,7 +12,17 @@ from mmcontrast.errors import MissingData
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.arithmetic import projected
 from mmcontrast.evaluate.asked import Asked
-from mmcontrast.evaluate.base import Evaluator, Example, Metric, PerItem, Report, constant_like, proportion, spread_out
+from mmcontrast.evaluate.base import (
+    Evaluator,
+    Example,
+    Metric,
+    PerItem,
+    Report,
+    constant_like,
+    proportion,
+    spread_out,
+    worst,
+)
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.metrics.among import Among, Pools
 from mmcontrast.evaluate.supervised import cluster_ids
@@ -96,7 +106,10 @@ class Analogies(Evaluator):
                 "tie_rate": float(first.tied.double().mean()),
                 "prompts": list(self.config.prompts),
             },
-            gallery=_gallery(rows, asked, first, self.config),
+            gallery=_gallery(rows, asked, first, self.config, spread_out(len(asked.queries), self.config.examples)),
+            failures=_gallery(
+                rows, asked, first, self.config, worst(first.first, first.first > 1, self.config.examples)
+            ),
             per_item=[
                 PerItem(
                     keys=asked.keys(),
@@ -135,9 +148,9 @@ def _answerable(asked: Asked) -> Asked:
     return asked
 
 
-def _gallery(rows: Rows, asked: Asked, found: Among, config: Any) -> list[Example]:
+def _gallery(rows: Rows, asked: Asked, found: Among, config: Any, numbers: list[int]) -> list[Example]:
     examples = []
-    for number in spread_out(len(asked.queries), config.examples):
+    for number in numbers:
         query = asked.queries[number]
         answers = [
             rows.shown(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmcontrast.evaluate.intervals import bootstrap, clustered_wilson, wilson
@@ -88,11 +88,13 @@ class Report:
     title: str = ""
     modalities: tuple[str, ...] = ()
     missing: list[str] = field(default_factory=list)  # one message a row that could not be used
+    notes: list[str] = field(default_factory=list)  # what a reader of the numbers must know: k above the pool, say
     facts: dict[str, Any] = field(default_factory=dict)  # tie rates, pool sizes, prompts
     classes: dict[str, tuple[float, int]] = field(default_factory=dict)  # class -> (accuracy, rows)
     confusion: dict[str, Any] | None = None  # names and counts, for few classes
     confused: list[tuple[str, str, int]] = field(default_factory=list)  # (class, taken for, rows), most first
-    gallery: list[Example] = field(default_factory=list)
+    gallery: list[Example] = field(default_factory=list)  # in even steps through the queries
+    failures: list[Example] = field(default_factory=list)  # the queries that are furthest off, worst first
     scatter: list[dict[str, Any]] = field(default_factory=list)  # points in two dimensions
     spectra: dict[str, list[float]] = field(default_factory=dict)  # modality -> shares of variance, largest first
     per_item: list[PerItem] = field(default_factory=list)
@@ -204,6 +206,18 @@ def shuffled(ids: Tensor, *, seed: int = 0) -> Tensor:
 def constant_like(z: Tensor) -> Tensor:
     """The same point for every row: the control that must earn nothing from ties."""
     return z[:1].expand(len(z), -1)
+
+
+def above_pool(ks: Sequence[int], pool: int, *, what: str = "the pool") -> list[str]:
+    """A note where k is so large that every query counts as found, whatever the model."""
+    over = [str(k) for k in ks if k > pool]
+    return [f"k = {', '.join(over)}: above {what} of {pool:,}, so that every query counts as found"] if over else []
+
+
+def worst(badness: Float[Tensor, " Q"] | Int[Tensor, " Q"], wrong: Bool[Tensor, " Q"], wanted: int) -> list[int]:
+    """At most ``wanted`` wrong queries, those of the highest badness first, the earlier of equal ones first."""
+    order = badness.sort(descending=True, stable=True).indices
+    return [int(number) for number in order[wrong[order]][:wanted]]
 
 
 def spread_out(count: int, wanted: int) -> list[int]:

@@ -19,8 +19,9 @@ from mmcontrast.evaluate.base import Encoder, Shown
 from mmcontrast.evaluate.blind import bag_of_words, words_of
 from mmcontrast.evaluate.cache import EmbeddingCache
 from mmcontrast.evaluate.collection import Collection, located, open_collection
-from mmcontrast.evaluate.window import refuse_longer
+from mmcontrast.evaluate.window import blank, refuse_longer
 
+Make = Callable[[Encoder, list[Any]], Any]  # of decoded items: their embeddings (N, D), or their captions
 MediaKey = tuple[str, tuple[tuple[str, str], ...], str]
 BLOCK_ROWS = 128  # rows encoded together; the same on any number of ranks, so that numbers are the same too
 AHEAD = 2  # blocks decoded while one is encoded
@@ -146,7 +147,7 @@ def _nothing_passes(source: str, where: dict[str, str], seen: dict[str, set[str]
 class _Block:
     """What one rank made of some rows."""
 
-    z: dict[str, Tensor]  # encoder -> (kept, D); empty when no row decodes
+    made: dict[str, Any]  # encoder -> of the kept rows; empty when no row decodes
     kept: list[bool]
     missing: list[str]
 
@@ -274,22 +275,30 @@ class Bench:
             found = {who: self._cache.find(self._cache_key(who, rows, modality)) for who in self.encoders}
             if all(each is not None for each in found.values()):
                 return {who: each for who, each in found.items() if each is not None}
+        whole = len(rows.items)
+        parts = self.of_blocks(rows, modality, lambda encoder, items: encoder.encode(modality, items))
+        z = {who: torch.cat(each) for who, each in parts.items()}
+        for who, points in z.items():
+            _refuse_bad(points, rows.keys(), who=who)
+            if (
+                self._cache is not None and len(points) == whole
+            ):  # a set with damaged rows is read again, and they are named
+                self._cache.keep(self._cache_key(who, rows, modality), points)
+        return z
+
+    def of_blocks(self, rows: Rows, modality: str, make: Make) -> dict[str, list[Any]]:
+        """What each encoder makes of the rows' media, block by block; rows that fail are named and leave ``items``."""
         with comm.together(EvaluationFailed):
-            mine = list(self._blocks(rows, modality))
+            mine = list(self._blocks(rows, modality, make))
         blocks = _in_turn(comm.gather_objects(mine))
         kept = [flag for block in blocks for flag in block.kept]
         rows.missing.extend(message for block in blocks for message in block.missing)
         rows.items = [item for item, flag in zip(rows.items, kept, strict=True) if flag]
         if not rows.items:
             raise ConfigError(f"no {modality} of '{rows.source}' decodes; the first: {rows.missing[0]}")
-        z = {who: torch.cat([block.z[who] for block in blocks if block.z]) for who in self.encoders}
-        for who, points in z.items():
-            _refuse_bad(points, rows.keys(), who=who)
-            if self._cache is not None and all(kept):  # a set with damaged rows is read again, and they are named
-                self._cache.keep(self._cache_key(who, rows, modality), points)
-        return z
+        return {who: [block.made[who] for block in blocks if block.made] for who in self.encoders}
 
-    def _blocks(self, rows: Rows, modality: str) -> Iterator[_Block]:
+    def _blocks(self, rows: Rows, modality: str, make: Make) -> Iterator[_Block]:
         """This rank's blocks, decoded by threads while earlier ones are encoded."""
         rate = self.encoders["trained"].sample_rate_hz if modality == "audio" else None
         # Encoders that do not say how much of a sound they hear get all of it.
@@ -320,11 +329,11 @@ class Bench:
                 good = [each for each in found if not isinstance(each, SkipSample)]
                 missing = [str(each) for each in found if isinstance(each, SkipSample)]
                 if good:
-                    z = {who: encoder.encode(modality, good) for who, encoder in self.encoders.items()}
+                    made = {who: make(encoder, good) for who, encoder in self.encoders.items()}
                 else:
                     self._stay_in_step(modality)
-                    z = {}
-                yield _Block(z, [not isinstance(each, SkipSample) for each in found], missing)
+                    made = {}
+                yield _Block(made, [not isinstance(each, SkipSample) for each in found], missing)
 
     def _stay_in_step(self, modality: str) -> None:
         """Encode something blank: under ZeRO-3 every rank takes part in every forward."""
@@ -384,16 +393,3 @@ def _refuse_bad(z: Tensor, keys: Sequence[str], *, who: str) -> None:
             f"the {who} encoder gives NaN or infinite embeddings for {len(bad):,} of {len(z):,} rows, the first is "
             f"'{keys[int(bad[0])]}'."
         )
-
-
-def blank(modality: str, encoder: Encoder) -> Any:
-    """A picture, sound or text of nothing."""
-    if modality == "image":
-        from PIL import Image
-
-        return Image.new("RGB", (8, 8))
-    if modality == "audio":
-        import numpy as np
-
-        return np.zeros(encoder.sample_rate_hz, dtype=np.float32)
-    return ""

@@ -1,4 +1,4 @@
-"""Captions of pictures or sounds against references: those of a file, or those nearest in a bank of captions."""
+"""Captions of pictures or sounds against references: the model's own, those of a file, or the nearest of a bank."""
 
 from __future__ import annotations
 
@@ -9,14 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmcontrast.config import NonNegativeCount, config
+from mmcontrast.config import Count, NonNegativeCount, config
 from mmcontrast.errors import ConfigError, MissingData
 from mmcontrast.evaluate import EVALUATORS
-from mmcontrast.evaluate.base import Evaluator, Metric, PerItem, Report, mean_of, shuffled
+from mmcontrast.evaluate.base import (
+    Evaluator,
+    Example,
+    Metric,
+    PerItem,
+    Report,
+    Shown,
+    mean_of,
+    shuffled,
+    spread_out,
+    worst,
+)
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.metrics.captions import BleuCounts, bleu_counts, cider_d, rouge_l, words_of
 from mmcontrast.evaluate.metrics.ranks import TILE_CELLS
 from mmcontrast.evaluate.readers.base import existing, read_json
+from mmcontrast.evaluate.writing import written
 
 DRAWS = 500  # of the bootstrap of BLEU
 
@@ -25,15 +37,15 @@ DRAWS = 500  # of the bootstrap of BLEU
 class Captioning(Evaluator):
     """CIDEr-D, ROUGE-L and BLEU-4 of one caption a row against the row's references.
 
-    With ``predictions`` the captions are those of a file in COCO's result format, a list of ``image_id`` and
-    ``caption``, whichever model wrote them; the evaluated encoder is not used.  With ``bank`` every row gets the
-    caption of that source whose embedding is nearest to its own: zero-shot captioning by retrieval.  No tower of
-    mmcontrast generates text.
+    With ``decoder`` the model writes them itself: the decoder of its objective ``captioning`` (CoCa, CapPa), by beam
+    search.  With ``bank`` every row gets the caption of that source whose embedding is nearest to its own, which any
+    two towers can do.  With ``predictions`` the captions are those of a file in COCO's result format, a list of
+    ``image_id`` and ``caption``, whichever model wrote them; the evaluated encoder is not used.
 
     Words are lower-cased and stripped of punctuation here, where the COCO evaluation runs the Penn Treebank's
     tokenizer in Java: scores differ a little.  METEOR and SPICE need Java programs and are not computed.
 
-    Source: Chen et al. 2015, arXiv:1504.00325 (COCO caption evaluation).
+    Source: Chen et al. 2015, arXiv:1504.00325 (COCO caption evaluation); Yu et al. 2022, arXiv:2205.01917 (CoCa).
     """
 
     @config
@@ -42,24 +54,28 @@ class Captioning(Evaluator):
 
         source: str  # rows with references
         captions_field: str = "captions"  # field with the references, a string or a list of them
-        predictions: str | None = None  # json in COCO's result format; null: retrieve from the bank
+        predictions: str | None = None  # json in COCO's result format
         key: str | None = None  # field that image_id equals; null: the row's key
         bank: str | None = None  # source of captions to retrieve from
+        decoder: str | None = None  # name of the run's objective whose decoder writes the captions
+        beams: Count = 4  # of a decoder: beginnings of a caption that go on at each token; 1: greedy
+        longest: Count = 30  # of a decoder: tokens at most
         bank_field: str = "captions"  # field of the bank's captions
-        modality: str = "image"  # of the rows, when captions are retrieved: image or audio
+        modality: str = "image"  # of the rows, where the model finds or writes the captions: image or audio
         where: dict[str, str] = {}  # keep rows whose field has this value
         bank_where: dict[str, str] = {}  # the same for the bank
+        examples: NonNegativeCount = 9  # rows shown in reports
         draws: NonNegativeCount = DRAWS  # of the bootstrap of BLEU; 0: no interval
         title: str = ""  # heading in reports
 
         def __post_init__(self) -> None:
-            if (self.predictions is None) == (self.bank is None):
-                raise ValueError("give predictions (a file) or bank (a source), one of them.")
+            if sum(each is not None for each in (self.predictions, self.bank, self.decoder)) != 1:
+                raise ValueError("give predictions (a file), bank (a source) or decoder (an objective), one of them.")
 
     @classmethod
     def modalities(cls, config: Any) -> tuple[str, ...]:
         """What the model must be able to encode: nothing for a file."""
-        return () if config.bank is None else (config.modality, "text")
+        return () if config.predictions is not None else (config.modality, "text")
 
     @classmethod
     def metric_names(cls, config: Any) -> tuple[str, ...]:
@@ -69,33 +85,43 @@ class Captioning(Evaluator):
     def run(self, bench: Bench) -> Report:
         """Score the captions, and the controls beside them."""
         config = self.config
-        if config.bank is None:
-            rows = bench.rows(config.source, config.where)
-            kept, captions, missing = _from_file(rows, config, bench)
-            written = {"trained": captions}
-        else:
-            rows, written = _from_bank(bench, config)
-            kept, missing = list(range(len(rows.items))), []
+        rows, kept, captions, missing = _captions(bench, config)
         references = [_references(value, rows, config) for value in _chosen(rows.values(config.captions_field), kept)]
         own = [[words_of(text) for text in each] for each in references]
-        found = _Scored.of(written["trained"], own)
+        found = _Scored.of(captions["trained"], own)
         order = shuffled(torch.arange(len(kept))).tolist()
         controls = {
-            "shuffled": _Scored.of(_chosen(written["trained"], order), own),
-            "constant": _Scored.of([written["trained"][0]] * len(kept), own),
-            **{who: _Scored.of(each, own) for who, each in written.items() if who != "trained"},
+            "shuffled": _Scored.of(_chosen(captions["trained"], order), own),
+            "constant": _Scored.of([captions["trained"][0]] * len(kept), own),
+            **{who: _Scored.of(each, own) for who, each in captions.items() if who != "trained"},
         }
         keys = _chosen(rows.keys(), kept)
+
+        def shown(numbers: list[int]) -> list[Example]:
+            if config.modality not in rows.collection.modalities:
+                return []
+            return [
+                Example(
+                    query=rows.shown(kept[each], config.modality, caption=" / ".join(references[each][:2])),
+                    answers=[Shown(kind="text", caption=captions["trained"][each], score=float(found.cider[each]))],
+                    rank=0,
+                )
+                for each in numbers
+            ]
+
         return self.report(
             metrics=found.metrics(controls, draws=config.draws),
             num_rows=len(kept),
             missing=rows.missing + missing,
             facts={
-                "captions": config.predictions or f"nearest of '{config.bank}'",
+                "captions": _origin(config),
                 "references_per_row": sum(map(len, references)) / len(references),
+                "different_captions": len(set(captions["trained"])),
                 "tokenizer": "lower-case words without punctuation",
                 "not_computed": "METEOR and SPICE: they need Java",
             },
+            gallery=shown(spread_out(len(kept), config.examples)),
+            failures=shown(worst(-found.cider, found.cider < found.cider.median(), config.examples)),
             per_item=[
                 PerItem(
                     keys=keys,
@@ -104,6 +130,33 @@ class Captioning(Evaluator):
                 )
             ],
         )
+
+
+def _captions(bench: Bench, config: Any) -> tuple[Rows, list[int], dict[str, list[str]], list[str]]:
+    """The rows, numbers of those with a caption, each encoder's captions, and a message for what was left alone."""
+    if config.predictions is not None:
+        rows = bench.rows(config.source, config.where)
+        kept, captions, missing = _from_file(rows, config, bench)
+        return rows, kept, {"trained": captions}, missing
+    if config.bank is not None:
+        rows, found = _from_bank(bench, config)
+    else:
+        rows, found = written(
+            bench,
+            config.source,
+            config.where,
+            config.modality,
+            decoder=config.decoder,
+            beams=config.beams,
+            longest=config.longest,
+        )
+    return rows, list(range(len(rows.items))), found, []
+
+
+def _origin(config: Any) -> str:
+    if config.decoder is not None:
+        return f"written by the decoder '{config.decoder}', {config.beams} beams, {config.longest} tokens at most"
+    return config.predictions or f"nearest of '{config.bank}'"
 
 
 class _Scored:

@@ -140,7 +140,7 @@ def open_exported(folder: Path, *, device: str = "cpu", weights: checkpoint.Weig
 def open_run(location: Path, *, device: str = "cpu", weights: checkpoint.Weights = "raw") -> Opened:
     """Open a run folder or one of its checkpoints, with its untrained twin."""
     from mmcontrast.evaluate.command import about_run
-    from mmcontrast.evaluate.encoder import load_encoder, untrained_encoder
+    from mmcontrast.evaluate.encoder import load_encoder, untrained_encoder, writers
     from mmcontrast.run_folder import read_run_folder
 
     path = checkpoint.find(location)
@@ -150,6 +150,6 @@ def open_run(location: Path, *, device: str = "cpu", weights: checkpoint.Weights
         name=str(path) if weights == "raw" else f"{path} (moving average of its weights)",
         home=home,
         encoder=load_encoder(path, device=device, weights=weights),
-        untrained=untrained_encoder(run.model, seed=run.seed + 1),
+        untrained=untrained_encoder(run.model, seed=run.seed + 1, objectives=writers(run)),
         about=about_run(path, home, run, weights=weights),
     )

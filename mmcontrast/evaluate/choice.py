@@ -12,7 +12,7 @@ from mmcontrast.config import Count, NonNegativeCount, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.asked import Asked
-from mmcontrast.evaluate.base import Evaluator, Example, PerItem, Report, Shown, spread_out
+from mmcontrast.evaluate.base import Evaluator, Example, PerItem, Report, Shown, spread_out, worst
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import bag_of_words, text_alone
 from mmcontrast.evaluate.choice_items import ChoiceItems, Degenerate, ids_under
@@ -105,7 +105,8 @@ class Choice(Evaluator):
                 **({f"as {config.compat}": QUIRKS[config.compat]} if config.compat else {}),
             },
             classes=measured.classes(scores, primary),
-            gallery=_gallery(rows, items, scores, config),
+            gallery=_gallery(rows, items, scores, config, spread_out(len(items), config.examples)),
+            failures=_gallery(rows, items, scores, config, _furthest_off(items, scores, config.examples)),
             per_item=[
                 PerItem(
                     keys=items.keys,
@@ -166,14 +167,22 @@ def _text_only(items: ChoiceItems) -> Tensor | None:
     return torch.tensor(found)[:, None].expand(items.valid.shape)
 
 
-def _gallery(rows: Rows, items: ChoiceItems, scores: Tensor, config: Any) -> list[Example]:
+def _furthest_off(items: ChoiceItems, scores: Tensor, wanted: int) -> list[int]:
+    """Items of which a context prefers a wrong text by most."""
+    wrong = scores.masked_fill(~items.valid | items.right, -torch.inf).amax(dim=2)  # (N, K)
+    right = scores.masked_fill(~items.right, torch.inf).amin(dim=2)
+    margin = (wrong - right).amax(dim=1)
+    return worst(margin, torch.isfinite(margin) & (margin >= 0), wanted)
+
+
+def _gallery(rows: Rows, items: ChoiceItems, scores: Tensor, config: Any, numbers: list[int]) -> list[Example]:
     show: Callable[[int, str], Shown] = (
         (lambda row, caption: Shown(kind="text", caption=rows.items[row].info["text"]))
         if config.modality == "text"
         else (lambda row, caption: rows.shown(row, config.modality, caption=caption))
     )
     examples = []
-    for number in spread_out(len(items), config.examples):
+    for number in numbers:
         right, valid = items.right[number], items.valid[number]
         for context in range(right.shape[0]):
             wrong = valid[context] & ~right[context]

@@ -22,6 +22,7 @@ from mmcontrast.evaluate.base import (
     proportion,
     shuffled,
     spread_out,
+    worst,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import bag_of_words
@@ -102,7 +103,10 @@ class ComposedRetrieval(Evaluator):
                 "median_rank": float(whole.first.double().median()),
                 "tie_rate": float(whole.tied.double().mean()),
             },
-            gallery=_gallery(rows, asked, whole, self.config),
+            gallery=_gallery(rows, asked, whole, self.config, spread_out(len(captions), self.config.examples)),
+            failures=_gallery(
+                rows, asked, whole, self.config, worst(whole.first, whole.first > 1, self.config.examples)
+            ),
             per_item=[
                 PerItem(
                     keys=asked.keys(),
@@ -157,9 +161,9 @@ def _with_mean(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return values if pair is None else values | {"mean": (values[pair[0]] + values[pair[1]]) / 2}
 
 
-def _gallery(rows: Rows, asked: Asked, found: Among, config: Any) -> list[Example]:
+def _gallery(rows: Rows, asked: Asked, found: Among, config: Any, numbers: list[int]) -> list[Example]:
     examples = []
-    for number in spread_out(len(asked.queries), config.examples):
+    for number in numbers:
         query = asked.queries[number]
         target = asked.place[query["target"]]
         answers = [

@@ -24,14 +24,18 @@ from mmcontrast.data.transforms.clip import heard
 from mmcontrast.data.transforms.image import eval_image
 from mmcontrast.errors import CheckpointError, ConfigError, NeedsError
 from mmcontrast.evaluate.identity import identity_of
+from mmcontrast.evaluate.provenance import preprocessing_of
 from mmcontrast.exported import is_exported, read_exported
 from mmcontrast.geometry.base import Geometry
 from mmcontrast.model import Model, ModelConfig
+from mmcontrast.objectives import OBJECTIVES
+from mmcontrast.run import Run
 from mmcontrast.run_folder import read_run_folder
 from mmcontrast.specs import AudioSpec, ImageSpec, Long
 from mmcontrast.types import map_values
 
 BATCH_ROWS = 128
+CAPTIONING = "captioning"  # the objective with a decoder, under its first name
 
 
 class TowerEncoder:
@@ -51,6 +55,11 @@ class TowerEncoder:
     def identity(self) -> str:
         """Digest of all that :meth:`encode` depends on besides its items; the weights are taken at the first call."""
         return identity_of(self.model, device=self.device, batch_rows=self._batch_rows)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What each tower reads, as plain values for results."""
+        return preprocessing_of(self.specs)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -96,7 +105,7 @@ class TowerEncoder:
             return self._encode_sounds(spec, items, progress=progress)
         starts: Any = _shown(range(0, len(items), self._batch_rows), progress)
         parts = [
-            self.model.encode(modality, self._stack(modality, items[start : start + self._batch_rows])).float().cpu()
+            self.model.encode(modality, self.stack(modality, items[start : start + self._batch_rows])).float().cpu()
             for start in starts
         ]
         return torch.cat(parts) if parts else torch.zeros(0, self.model.config.dim)
@@ -157,7 +166,8 @@ class TowerEncoder:
         shorter = sum(len(item) < spec.samples for item in items)
         self.sounds.update({"all": len(items), "longer": longer, "shorter": shorter})
 
-    def _stack(self, modality: str, items: Sequence[Any]) -> Tensor:
+    def stack(self, modality: str, items: Sequence[Any]) -> Tensor:
+        """Pictures or texts as a tower reads them, on the device."""
         spec = self.spec(modality)
         if isinstance(spec, ImageSpec):
             arrays = [eval_image(item, size=spec.size) for item in items]
@@ -194,7 +204,12 @@ def load_encoder(location: Path, *, device: str = "cpu", weights: checkpoint.Wei
     path = checkpoint.find(location)
     run = read_run_folder(path.parent.parent)
     state = checkpoint.load_model_state(path, weights=weights)
-    return TowerEncoder(fitted(Model(run.model), state, where=path), device=device)
+    return TowerEncoder(fitted(Model(run.model, writers(run)), state, where=path), device=device)
+
+
+def writers(run: Run) -> dict[str, Any]:
+    """The run's objectives whose decoders write captions; of all objectives they alone serve after training."""
+    return {name: OBJECTIVES.build(each) for name, each in run.objectives.items() if each.registry_name == CAPTIONING}
 
 
 def fitted(model: Model, state: dict[str, Tensor], *, where: Path) -> Model:
@@ -203,12 +218,13 @@ def fitted(model: Model, state: dict[str, Tensor], *, where: Path) -> Model:
     Raises:
         CheckpointError: they do not fit; names ``where`` they come from.
     """
+    kept = tuple(f"objectives.{name}." for name in model.objectives)
     try:
         model.load_state_dict(
             {
                 name: value
                 for name, value in state.items()
-                if not name.startswith(("objectives.", "combiner.", "momentum."))
+                if not name.startswith(("objectives.", "combiner.", "momentum.")) or name.startswith(kept)
             }
         )
     except RuntimeError as error:
@@ -219,8 +235,8 @@ def fitted(model: Model, state: dict[str, Tensor], *, where: Path) -> Model:
     return model.requires_grad_(False)
 
 
-def untrained_encoder(config: ModelConfig, *, seed: int = 0) -> TowerEncoder:
-    """The same towers with random weights: the control that knows nothing."""
+def untrained_encoder(config: ModelConfig, *, seed: int = 0, objectives: dict[str, Any] | None = None) -> TowerEncoder:
+    """The same towers, and decoders of objectives, with random weights: the control that knows nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return TowerEncoder(Model(config).requires_grad_(False))
+        return TowerEncoder(Model(config, objectives).requires_grad_(False))

@@ -96,5 +96,10 @@ class FewShot(Evaluator):
             metrics=metrics,
             num_rows=len(truth),
             missing=unused([fold]),
+            notes=[
+                f"{k}-shot: a class has {count} row{'s' if count > 1 else ''} to draw from"
+                for k, count in fewest.items()
+                if count < k
+            ],
             facts={"classes": len(classes), "draws": config.draws, "fewest_shots_of_a_class": fewest},
         )

@@ -30,12 +30,14 @@ class FunctionEncoder:
         functions: dict[str, Callable[[list[Any]], Tensor]],
         *,
         identity: str,
+        preprocessing: Any,
         sample_rate_hz: int | None = None,
         window_seconds: float | None = None,
     ) -> None:
         self.geometry: Geometry = Sphere(Sphere.Config())
         self.modalities = tuple(sorted(functions))
         self.identity = identity  # digest of weights and preprocessing: part of the cache's keys
+        self.preprocessing = preprocessing  # in words, or as digests of the files that say it
         self.window_seconds = window_seconds  # longest sound that is heard whole; null: any
         self._functions, self._rate = functions, sample_rate_hz
 
@@ -92,12 +94,12 @@ def open_clip_encoder(name_and_weights: str, *, device: str) -> Opened:
             "text": lambda items: model.encode_text(tokenizer(items).to(device)),
         },
         identity=f"open_clip {open_clip.__version__} {name} {digest} {preprocessing} {device} {code_sha256()}",
+        preprocessing=preprocessing,
     )
     about = {
         "run": name,
         "checkpoint": weights.name,
         "weights_sha256": digest,
-        "preprocessing": preprocessing,
         "config": json.dumps(open_clip.get_model_config(name), indent=1),  # says which activation it has
     }
     return Opened(f"open_clip {name}, {weights}", weights.parent, encoder, None, about)
@@ -135,10 +137,12 @@ def transformers_encoder(folder: Path, *, device: str) -> Opened:
         raise CheckpointError(f"transformers cannot load '{folder}': {error}") from error
     digest = hashlib.sha256("".join(file_sha256(path) for path in files).encode()).hexdigest()
     rate = processor.feature_extractor.sampling_rate if kind == "clap" else None
-    beside = [file_sha256(path) for path in sorted(folder.glob("*.json"))]  # tokenizer and preprocessing
+    # Tokenizer and preprocessing.
+    beside = {path.name: file_sha256(path) for path in sorted(folder.glob("*.json")) if "index" not in path.name}
     encoder = FunctionEncoder(
         encode_functions(model, processor, kind, rate, device),
         identity=f"{kind} {transformers.__version__} {digest} {beside} {device} {code_sha256()}",
+        preprocessing=beside,
         sample_rate_hz=rate,
         window_seconds=processor.feature_extractor.nb_max_samples / rate if rate else None,
     )

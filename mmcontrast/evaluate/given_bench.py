@@ -146,6 +146,22 @@ def with_captions(media: list[Table], texts: Table) -> list[Table]:
 class GivenRows(Rows):
     """Rows whose media are not there: galleries name them."""
 
+    def values(self, name: str) -> list[Any]:
+        """One field of every row.
+
+        Raises:
+            ConfigError: a row lacks it; where captions are missing, how texts become captions.
+        """
+        try:
+            return super().values(name)
+        except ConfigError as error:
+            if name != "caption":
+                raise
+            raise ConfigError(
+                f"{error} Texts are captions where there are as many as rows ({len(self.items):,}), or where each "
+                "says with its field 'of' whose caption it is."
+            ) from error
+
     def shown(
         self, number: int, modality: str, *, caption: str, right: bool | None = None, score: float | None = None
     ) -> Shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,12 +12,12 @@ from mmcontrast.config import config
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Evaluator, Metric, PerItem, Report, constant_like, mean_of, proportion, shuffled
-from mmcontrast.evaluate.bench import Bench
+from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import by_length
 from mmcontrast.evaluate.classifier import chosen_prompts, class_points
 from mmcontrast.evaluate.metrics.classification import label_ranks, majority_share
 from mmcontrast.evaluate.metrics.ranks import Similarity
-from mmcontrast.evaluate.supervised import cluster_ids
+from mmcontrast.evaluate.supervised import cluster_ids, label_ids
 from mmcontrast.evaluate.zero_shot import best_of_group
 
 
@@ -58,64 +59,90 @@ class Hierarchical(Evaluator):
         """Evaluate the trained encoder, and the controls beside it."""
         config = self.config
         rows, z = bench.media(config.source, config.where, config.modality)
-        fields = [rows.field(level) for level in config.levels]
-        leaves = sorted(set(fields[0]))
-        names, parents = zip(*(_level(fields[0], field, leaves, level) for level, field in
-                               zip(config.levels, fields, strict=True)), strict=True)  # fmt: skip
+        levels = _Levels.of(rows, config.levels)
         prompts = chosen_prompts(config.prompts, config.prompt_set, rows)
-        class_z = class_points(bench, prompts, leaves)
-        truth = [
-            torch.tensor([each.index(value) for value in field]) for each, field in zip(names, fields, strict=True)
-        ]
-        clusters = cluster_ids(rows.field(config.cluster) if config.cluster else rows.keys())
+        class_z = class_points(bench, prompts, levels.leaves)
+        clusters = rows.field(config.cluster) if config.cluster else rows.keys()
 
         def hits(who: str, points: Tensor, similarity: Similarity | None = None) -> list[Tensor]:
-            scored = similarity or bench.similarity(who)
-            return [
-                (label_ranks(best_of_group(scored, group, len(each), points, class_z[who]), true) == 1)
-                for each, group, true in zip(names, parents, truth, strict=True)
-            ]
+            return levels.hits(points, class_z[who], similarity or bench.similarity(who))
 
         found = hits("trained", z["trained"])
         controls = {
-            "shuffled": hits("trained", z["trained"][shuffled(torch.arange(len(truth[0])))]),
+            "shuffled": hits("trained", z["trained"][shuffled(torch.arange(len(rows.items)))]),
             "constant": hits("trained", constant_like(z["trained"])),
-            "text_length": hits("trained", z["trained"], by_length(leaves)),
+            "text_length": hits("trained", z["trained"], by_length(levels.leaves)),
+            **{who: hits(who, z[who]) for who in z if who != "trained"},
         }
-        controls |= {who: hits(who, z[who]) for who in z if who != "trained"}
-        metrics = {
-            f"top1 {level}": proportion(
-                found[number].float(),
-                chance=1 / len(names[number]),
-                controls={who: float(each[number].float().mean()) for who, each in controls.items()}
-                | {"majority": majority_share(truth[number])},
-                clusters=clusters,
-            )
-            for number, level in enumerate(config.levels)
-        }
-        distance = _distance(found)
-        metric = mean_of(distance, clusters=clusters, controls={who: float(_distance(each).mean())
-                                                               for who, each in controls.items()})  # fmt: skip
-        metrics["distance"] = Metric(**{**metric.__dict__, "unit": "number"})
         return self.report(
-            metrics=metrics,
+            metrics=levels.metrics(found, controls, cluster_ids(clusters)),
             primary=f"top1 {config.levels[0]}",
             num_rows=len(rows.items),
             missing=rows.missing,
             facts={
-                "classes": len(leaves),
-                "classes_per_level": {level: len(each) for level, each in zip(config.levels, names, strict=True)},
+                "classes": len(levels.leaves),
+                "classes_per_level": dict(zip(config.levels, map(len, levels.names), strict=True)),
                 "prompts": list(prompts.templates),
             },
             per_item=[
                 PerItem(
                     keys=rows.keys(),
-                    values={f"top1 {level}": each.float().tolist()
-                            for level, each in zip(config.levels, found, strict=True)},
-                    clusters=rows.field(config.cluster) if config.cluster else rows.keys(),
+                    values={
+                        f"top1 {level}": each.float().tolist()
+                        for level, each in zip(config.levels, found, strict=True)
+                    },
+                    clusters=clusters,
                 )
             ],
-        )  # fmt: skip
+        )
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """The hierarchy, and where each row lies in it; one entry a level, the finest first."""
+
+    titles: tuple[str, ...]
+    leaves: list[str]
+    names: list[list[str]]
+    parents: list[Tensor]  # of each leaf: number of the name that it lies under
+    truth: list[Tensor]  # of each row: number of its name
+
+    @staticmethod
+    def of(rows: Rows, titles: tuple[str, ...]) -> _Levels:
+        """Read every level's field.
+
+        Raises:
+            ConfigError: a row lacks one, or a leaf lies under two values.
+        """
+        fields = [rows.field(title) for title in titles]
+        leaves = sorted(set(fields[0]))
+        found = [_level(fields[0], field, leaves, title) for title, field in zip(titles, fields, strict=True)]
+        names = [each for each, _ in found]
+        truth = [label_ids(each, field) for each, field in zip(names, fields, strict=True)]
+        return _Levels(titles, leaves, names, [parents for _, parents in found], truth)
+
+    def hits(self, points: Tensor, class_z: Tensor, similarity: Similarity) -> list[Tensor]:
+        """Whether each row is right at each level, a class scoring as its best leaf."""
+        return [
+            label_ranks(best_of_group(similarity, parents, len(names), points, class_z), truth) == 1
+            for names, parents, truth in zip(self.names, self.parents, self.truth, strict=True)
+        ]
+
+    def metrics(self, found: list[Tensor], controls: dict[str, list[Tensor]], clusters: Tensor) -> dict[str, Metric]:
+        """Accuracy at every level, and the distance."""
+        metrics = {
+            f"top1 {title}": proportion(
+                found[number].float(),
+                chance=1 / len(self.names[number]),
+                controls={who: float(each[number].float().mean()) for who, each in controls.items()}
+                | {"majority": majority_share(self.truth[number])},
+                clusters=clusters,
+            )
+            for number, title in enumerate(self.titles)
+        }
+        others = {who: float(_distance(each).mean()) for who, each in controls.items()}
+        distance = mean_of(_distance(found), clusters=clusters, controls=others)
+        return {**metrics, "distance": replace(distance, unit="number")}
 
 
 def _level(leaf_of_row: list[str], field: list[str], leaves: list[str], level: str) -> tuple[list[str], Tensor]:

@@ -11,7 +11,7 @@ from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Evaluator, Report
 from mmcontrast.evaluate.bench import Bench
 from mmcontrast.evaluate.learners.neighbours import neighbour_votes
-from mmcontrast.evaluate.supervised import folds_of, label_ids, majority, over_folds, per_row, unused
+from mmcontrast.evaluate.supervised import Fold, folds_of, label_ids, majority, over_folds, per_row, unused
 
 
 @EVALUATORS.register("knn")
@@ -77,6 +77,14 @@ class NearestNeighbours(Evaluator):
             metrics=metrics,
             num_rows=sum(len(fold.test) for fold in folds),
             missing=unused(folds),
+            notes=_few(self.config.neighbours, folds),
             facts={"classes": len(classes)},
             per_item=per_row(folds, values),
         )
+
+
+def _few(neighbours: tuple[int, ...], folds: list[Fold]) -> list[str]:
+    """A note where there are fewer rows than neighbours asked for."""
+    fewest = min(len(fold.train) + len(fold.held) for fold in folds)
+    over = [str(k) for k in neighbours if k > fewest]
+    return [f"k = {', '.join(over)}: all {fewest:,} rows to learn from vote, there are no more"] if over else []

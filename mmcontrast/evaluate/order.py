@@ -21,6 +21,7 @@ from mmcontrast.evaluate.base import (
     constant_like,
     proportion,
     spread_out,
+    worst,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.metrics.ranks import Similarity
@@ -104,7 +105,8 @@ class Order(Evaluator):
                 "rows_without_their_reversal": alone,
                 "tie_rate": float((scores[:, :, 0] == scores[:, :, 1]).float().mean()),
             },
-            gallery=_gallery(rows, captions, index, scores),
+            gallery=_gallery(rows, captions, index, scores, spread_out(len(index), GALLERY_PAIRS)),
+            failures=_gallery(rows, captions, index, scores, _furthest_off(scores, GALLERY_PAIRS)),
             per_item=[
                 PerItem(
                     keys=pairs,
@@ -164,9 +166,15 @@ def order_hits(scores: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _gallery(rows: Rows, captions: list[str], index: Tensor, scores: Tensor) -> list[Example]:
+def _furthest_off(scores: Tensor, wanted: int) -> list[int]:
+    """Pairs of which a clip prefers the reversed caption by most."""
+    margin = torch.stack([scores[:, clip, 1 - clip] - scores[:, clip, clip] for clip in (0, 1)]).amax(dim=0)
+    return worst(margin, margin >= 0, wanted)
+
+
+def _gallery(rows: Rows, captions: list[str], index: Tensor, scores: Tensor, pairs: list[int]) -> list[Example]:
     examples = []
-    for pair in spread_out(len(index), GALLERY_PAIRS):
+    for pair in pairs:
         for clip in (0, 1):
             number = int(index[pair, clip])
             # Always in the pair's order, so that the place of a caption says nothing of which is right.

@@ -20,6 +20,9 @@ SECTIONS = {  # modalities of an evaluation -> its heading
     ("image", "text"): "Pictures and text",
     ("audio", "text"): "Sounds and text",
     ("audio", "image"): "Pictures and sounds",
+    ("image",): "Pictures alone",
+    ("audio",): "Sounds alone",
+    ("text",): "Texts alone",
 }
 MOST_TILES = 7
 FEW_CLASSES = 10
@@ -42,6 +45,7 @@ def write_report(tree: dict[str, Any], out: Path) -> Path:
         skipped=tree["skipped"] | tree.get("absent", {}) | tree.get("failed", {}),
         missing=[(each["title"] or name, each["num_missing"], each["missing"][:5])
                  for name, each in reports.items() if each["num_missing"]],
+        notes=[(each["title"] or name, note) for name, each in reports.items() for note in each.get("notes", [])],
         galleries=_galleries(reports),
         probes=_probes(reports),
         maps=_maps(reports),
@@ -57,6 +61,9 @@ def write_report(tree: dict[str, Any], out: Path) -> Path:
         config=about.get("config", ""),
         versions=about.get("versions", {}),
         weights=about.get("weights_sha256", ""),
+        machine=_machine(about.get("environment", {})),
+        preprocessing=about.get("preprocessing", {}).get("sha256", ""),
+        protocol=tree["protocol"].get("sha256", ""),
     )  # fmt: skip
     path = out / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -76,6 +83,16 @@ def _subtitle(tree: dict[str, Any]) -> str:
             parts.append(f"trained in {last['seconds'] / 60:.1f} minutes")
     parts.append(f"evaluated in {about.get('seconds', 0):.0f} seconds")
     return ", ".join(parts)
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    if not environment:
+        return ""
+    threads, ranks = environment["threads"], environment["ranks"]
+    return (
+        f"{environment['device']}, {environment['processor']}, {threads} thread{'s' if threads > 1 else ''}, "
+        f"{ranks} process{'es' if ranks > 1 else ''}"
+    )
 
 
 def _tiles(reports: dict[str, Any]) -> list[dict[str, str]]:
@@ -146,6 +163,7 @@ def _galleries(reports: dict[str, Any]) -> list[dict[str, Any]]:
                 "of": each["facts"].get("pool") or each["facts"].get("classes"),
                 "answers": each["gallery"][0]["answers"][0]["kind"],
                 "examples": [_example(example) for example in each["gallery"]],
+                "failures": [_example(example) for example in each.get("failures", [])],
             }
         )
     return galleries
@@ -176,7 +194,11 @@ def _media(shown: dict[str, Any]) -> dict[str, Any]:
 
 def _probes(reports: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"title": each["title"] or name, "examples": [_example(example) for example in each["gallery"]]}
+        {
+            "title": each["title"] or name,
+            "examples": [_example(example) for example in each["gallery"]],
+            "failures": [_example(example) for example in each.get("failures", [])],
+        }
         for name, each in reports.items()
         if each["evaluator"] == "order" and each["gallery"]
     ]

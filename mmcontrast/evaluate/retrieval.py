@@ -17,11 +17,13 @@ from mmcontrast.evaluate.base import (
     PerItem,
     Report,
     Shown,
+    above_pool,
     constant_like,
     mean_of,
     proportion,
     shuffled,
     spread_out,
+    worst,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import by_length
@@ -106,6 +108,7 @@ class Retrieval(Evaluator):
         ranks, best = found.ranks, found.best
         precision = best.average_precision()
         values = {f"R@{k}": ranks.hits(k).tolist() for k in config.recall} | {f"mAP@{DEPTH}": precision.tolist()}
+        balanced, matched = self._balanced(bench, query, target, query_ids, target_ids)
         return self.report(
             metrics=self._metrics(ranks, {who: each.ranks for who, each in controls.items()}, query_ids)
             | {
@@ -115,10 +118,11 @@ class Retrieval(Evaluator):
                     controls={who: float(each.best.average_precision().mean()) for who, each in controls.items()},
                 )
             }
-            | (self._balanced(bench, query, target, query_ids, target_ids) if config.balanced else {}),
+            | balanced,
             primary=f"R@{config.recall[0]}",
             num_rows=len(query_ids),
             missing=list(dict.fromkeys([*query.missing, *target.missing, *lonely])),
+            notes=above_pool(config.recall, len(target_ids)),
             facts={
                 "pool": len(target_ids),
                 "right_answers_per_query": float(ranks.num_right.float().mean()),
@@ -129,14 +133,17 @@ class Retrieval(Evaluator):
                 "tie_rate": ranks.tie_rate(),
                 **({"transductive": TRANSDUCTIVE} if config.balanced else {}),
             },
-            gallery=_gallery(query, target, ranks, best, examples=config.examples),
-            per_item=[PerItem(keys=query.keys, values=values, clusters=query.match)],
+            gallery=_gallery(query, target, ranks, best, spread_out(len(query_ids), config.examples)),
+            failures=_gallery(query, target, ranks, best, worst(ranks.first, ranks.first > 1, config.examples)),
+            per_item=[PerItem(keys=query.keys, values=values | matched, clusters=query.match)],
         )
 
     def _balanced(
         self, bench: Bench, query: _Side, target: _Side, query_ids: Tensor, target_ids: Tensor
-    ) -> dict[str, Metric]:
-        """Recall of the transport plan between all queries and all targets."""
+    ) -> tuple[dict[str, Metric], dict[str, list[float]]]:
+        """Recall, and each query's, of the transport plan between all queries and all targets, where asked for."""
+        if not self.config.balanced:
+            return {}, {}
         if len(query_ids) * len(target_ids) > MOST_CELLS:
             raise ConfigError(
                 f"balanced: a plan of {len(query_ids):,} x {len(target_ids):,} cells does not fit; the most is "
@@ -155,7 +162,8 @@ class Retrieval(Evaluator):
             "constant": ranked("trained", constant_like(query.z["trained"]), query_ids),
             **{who: ranked(who, query.z[who], query_ids) for who in query.z if who != "trained"},
         }
-        return {f"{name} balanced": metric for name, metric in self._metrics(found, controls, query_ids).items()}
+        metrics = {f"{name} balanced": metric for name, metric in self._metrics(found, controls, query_ids).items()}
+        return metrics, {f"R@{k} balanced": found.hits(k).tolist() for k in self.config.recall}
 
     def _metrics(self, ranks: Ranks, controls: dict[str, Ranks], query_ids: Tensor) -> dict[str, Metric]:
         return {
@@ -297,9 +305,9 @@ def _answerable(query: _Side, target: _Side, config: Any) -> tuple[_Side, list[s
     return query.keep(kept), lonely
 
 
-def _gallery(query: _Side, target: _Side, ranks: Ranks, best: TopOrder, *, examples: int) -> list[Example]:
+def _gallery(query: _Side, target: _Side, ranks: Ranks, best: TopOrder, numbers: list[int]) -> list[Example]:
     shown = []
-    for number in spread_out(len(ranks.first), examples):
+    for number in numbers:
         answers = [
             target.shown(int(place), right=bool(right), score=float(score))
             for place, right, score in zip(

@@ -16,11 +16,12 @@ from typing import Annotated, Any
 
 from mmcontrast.config import OneOf, config, dump, load, to_tree
 from mmcontrast.data.shards import resolve
-from mmcontrast.errors import ConfigError, EvaluationFailed, MissingData, WindowTooShort, did_you_mean
+from mmcontrast.errors import ConfigError, EvaluationFailed, MissingData, NoDecoder, WindowTooShort, did_you_mean
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Encoder, Report
 from mmcontrast.evaluate.bench import Bench
 from mmcontrast.evaluate.cache import EmbeddingCache
+from mmcontrast.evaluate.provenance import environment, with_digest
 
 SCHEMA = "mmcontrast.eval/1"
 PACKAGES = ("torch", "torchaudio", "timm", "open_clip_torch", "numpy", "pillow", "soundfile")
@@ -152,7 +153,7 @@ def run_on(
             reports[label] = attempt(label, partial(kind(evaluator).run, bench))
         except EvaluationFailed as error:
             failed[label] = str(error)
-        except WindowTooShort as error:
+        except (WindowTooShort, NoDecoder) as error:
             skipped[label] = str(error)
             say(f"[{number}/{len(suite.evals)}] {label}: skipped, {error}")
         except MissingData as error:
@@ -163,6 +164,8 @@ def run_on(
         "data": {source: bench.opened[source].facts() for source in sorted(bench.opened)},
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
+        "preprocessing": with_digest({"of": getattr(encoder, "preprocessing", None)}),
+        "environment": environment(encoder),
     }
     return SuiteResult(name, suite, reports, skipped, absent, failed, facts)
 
@@ -199,7 +202,13 @@ def result_tree(result: SuiteResult) -> dict[str, Any]:
         "suite": result.name,
         "description": {"about": result.suite.about, "limits": result.suite.limits},
         "about": result.about,
-        "protocol": {"ties": "a tie with a wrong answer is wrong", "similarity": "float32"},
+        "protocol": with_digest(
+            {
+                "ties": "a tie with a wrong answer is wrong",
+                "similarity": "float32",
+                "evaluators": {name: to_tree(evaluator) for name, evaluator in result.suite.evals.items()},
+            }
+        ),
         "skipped": result.skipped,
         "absent": result.absent,
         "failed": result.failed,

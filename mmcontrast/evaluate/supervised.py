@@ -71,7 +71,10 @@ def folds_of(bench: Bench, config: Any) -> tuple[list[str], list[Fold]]:
             for name in names
         ]
     else:
-        raise ConfigError("a trained probe needs train_source, or fold: a field of official folds.")
+        raise ConfigError(
+            "there are no rows to learn from: give train_source (from-embeddings: --train FILE), or fold, a field of "
+            "official folds."
+        )
     classes = classes_of(judged.rows, judged.names)
     learned = set(known.names)
     unseen = sorted(set(judged.names) - learned)

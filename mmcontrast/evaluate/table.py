@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 COLUMNS = ("shuffled", "untrained")  # controls that nearly every metric has
+MISSING_NAMED = 3  # rows of an evaluation that could not be used, named below the table
 CONTROLS_WIDTH = 30  # characters of the column of the other controls
 
 
@@ -58,43 +59,56 @@ def console(width: int) -> Any:
 
 
 def print_table(tree: dict[str, Any]) -> None:
-    """Print every metric of a result with its interval, controls and target."""
+    """Print every metric of a result with its interval, controls and target, without empty columns."""
     from rich.table import Table
 
+    metrics = [metric for report in tree["evaluators"].values() for metric in report["metrics"].values()]
+    controls = [name for name in COLUMNS if any(name in metric["controls"] for metric in metrics)]
+    aimed = any(metric["target"] is not None for metric in metrics)
     table = Table(title=f"{tree['suite']}: shares in percent", title_justify="left")
     for name in ("evaluation", "metric"):
         table.add_column(name)
-    for name in ("value", "95% interval", "chance", *COLUMNS):
+    for name in ("value", "95% interval", "chance", *controls):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("other controls")
-    for name in ("target", "", "queries"):
+    for name in (*(("target", "") if aimed else ()), "queries"):
         table.add_column(name, justify="right", no_wrap=True)
     for label, report in tree["evaluators"].items():
         for position, (name, metric) in enumerate(report["metrics"].items()):
             unit, reached = metric["unit"], verdict(metric)
             color = {"reached": "green", "not reached": "red"}.get(reached)
+            goal = f"[{color}]{reached}[/{color}]" if color else ""
             table.add_row(
                 (report["title"] or label) if position == 0 else "",
                 name,
                 f"[bold]{written(metric['value'], unit)}[/bold]",
                 interval_text(metric),
                 written(metric["chance"], unit),
-                *(written(metric["controls"].get(each), unit) for each in COLUMNS),
+                *(written(metric["controls"].get(each), unit) for each in controls),
                 _in_lines(other_controls(metric)),
-                written(metric["target"], unit),
-                f"[{color}]{reached}[/{color}]" if color else "",
+                *((written(metric["target"], unit), goal) if aimed else ()),
                 f"{metric['count']:,}",
             )
         table.add_section()
     out = console(170)
     out.print(table)
+    _print_remarks(tree, out)
+
+
+def _print_remarks(tree: dict[str, Any], out: Any) -> None:
+    """What was skipped, not run, noted or missing, and how many targets were reached."""
     for label, reason in tree["skipped"].items():
-        out.print(f"skipped {label}: {reason}", highlight=False)
+        out.print(f"skipped {label}: {reason}", highlight=False, markup=False)
     for label, reason in (tree.get("absent", {}) | tree.get("failed", {})).items():
-        out.print(f"not run {label}: {reason}", highlight=False)
-    missing = sum(report["num_missing"] for report in tree["evaluators"].values())
-    if missing:
-        out.print(f"{missing:,} rows could not be used; results.json names them", highlight=False)
+        out.print(f"not run {label}: {reason}", highlight=False, markup=False)
+    for label, report in tree["evaluators"].items():
+        for note in report.get("notes", []):
+            out.print(f"note on {label}: {note}", highlight=False, markup=False)
+        if report["num_missing"]:
+            words = f"{label}: {report['num_missing']:,} rows could not be used, {report['num_rows']:,} were:"
+            out.print("\n  ".join([words, *report["missing"][:MISSING_NAMED]]), highlight=False, markup=False)
+            if report["num_missing"] > MISSING_NAMED:
+                out.print("  ..., see results.json", highlight=False)
     goals = [verdict(metric) for report in tree["evaluators"].values() for metric in report["metrics"].values()]
     if any(goals):
         out.print(f"targets reached: {goals.count('reached')} of {len(goals) - goals.count('')}", highlight=False)

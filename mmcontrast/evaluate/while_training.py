@@ -28,7 +28,7 @@ from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Report
 from mmcontrast.evaluate.bench import Rows
 from mmcontrast.evaluate.collection import located
-from mmcontrast.evaluate.encoder import TowerEncoder
+from mmcontrast.evaluate.encoder import TowerEncoder, writers
 from mmcontrast.evaluate.suite import Suite, SuiteResult, read_suite, run_suite, write_result
 from mmcontrast.evaluate.table import written
 from mmcontrast.model import Model, ModelConfig
@@ -243,7 +243,7 @@ class Evaluations:
     def _filled(self, weights: Iterable[tuple[str, Tensor]], *, device: str) -> TowerEncoder:
         """The encoder, with these weights."""
         if self._encoder is None:
-            self._encoder = TowerEncoder(Model(self._run.model), device=device)
+            self._encoder = TowerEncoder(Model(self._run.model, writers(self._run)), device=device)
         self._encoder.model.to(device)
         missing = self._encoder.model.state_dict()
         with torch.no_grad():

@@ -19,11 +19,13 @@ from mmcontrast.evaluate.base import (
     PerItem,
     Report,
     Shown,
+    above_pool,
     constant_like,
     mean_of,
     proportion,
     shuffled,
     spread_out,
+    worst,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
 from mmcontrast.evaluate.blind import by_length
@@ -42,6 +44,7 @@ from mmcontrast.evaluate.names import PromptSet, checked, prompt_set
 MOST_CLASSES = 40  # a confusion map is kept up to this many classes
 UNBALANCED = 2.0  # ratio of rows between classes from which the mean recall is told
 BALANCED = "top1 balanced"  # the metric of all rows assigned at once
+EMPTY_NAMED = 5  # classes without rows that a note names
 CONFUSED = 12  # most frequent mistakes kept
 
 
@@ -121,13 +124,16 @@ class ZeroShot(Evaluator):
             similarity=task.similarity["trained"],
         )
         predicted, metrics = best.positions[:, 0], task.metrics(ranks, controls)
+        balanced, assigned = task.balanced(z)
         return self.report(
-            metrics=metrics | task.mean_recall(predicted) | task.balanced(z),
+            metrics=metrics | task.mean_recall(predicted) | balanced,
             primary=f"top{config.top[0]}",
             num_rows=len(task.ids),
             missing=rows.missing,
+            notes=[*above_pool(config.top, len(task.answers), what="the classes"), *task.empty()],
             facts={
                 "classes": len(task.answers),
+                "classes_without_rows": len(task.answers) - len(task.ids.unique()),
                 "prompts": list(task.prompts.templates) or [f"{task.prompts.name}: written for each class"],
                 "prompt_set_sha256": task.prompts.sha256(),
                 "tie_rate": ranks.tie_rate(),
@@ -138,11 +144,12 @@ class ZeroShot(Evaluator):
             classes=per_class(task.answers, task.ids, predicted),
             confusion=_confusion(task.answers, task.ids, predicted),
             confused=most_confused(task.answers, task.ids, predicted, keep=CONFUSED),
-            gallery=_gallery(rows, config, task.answers, task.ids, best, ranks),
+            gallery=_gallery(rows, config, task, best, ranks, spread_out(len(task.ids), config.examples)),
+            failures=_gallery(rows, config, task, best, ranks, worst(ranks.first, ranks.first > 1, config.examples)),
             per_item=[
                 PerItem(
                     keys=rows.keys(),
-                    values={f"top{k}": ranks.hits(k).tolist() for k in config.top},
+                    values={f"top{k}": ranks.hits(k).tolist() for k in config.top} | assigned,
                     clusters=rows.field(config.cluster) if config.cluster else rows.keys(),
                 )
             ],
@@ -203,10 +210,10 @@ class _Task:
             )
         return found
 
-    def balanced(self, z: dict[str, Tensor]) -> dict[str, Metric]:
-        """Top-1 accuracy when all rows are assigned at once under the prior, where one is asked for."""
+    def balanced(self, z: dict[str, Tensor]) -> tuple[dict[str, Metric], dict[str, list[float]]]:
+        """Top-1 accuracy, and each row's, of all rows assigned at once under the prior, where one is asked for."""
         if self.config.class_prior is None:
-            return {}
+            return {}, {}
         shares = torch.bincount(self.ids, minlength=len(self.answers)).double()
         prior = shares if self.config.class_prior == "observed" else torch.ones_like(shares)
 
@@ -219,15 +226,21 @@ class _Task:
             "constant": hits("trained", constant_like(z["trained"]), self.ids),
             **{who: hits(who, z[who], self.ids) for who in z if who != "trained"},
         }
-        share = prior / prior.sum()
-        return {
-            BALANCED: proportion(
-                hits("trained", z["trained"], self.ids),
-                chance=float((share * shares / shares.sum()).sum()),
-                controls={who: float(each.mean()) for who, each in controls.items()},
-                clusters=self.clusters,
-            )
-        }
+        share, found = prior / prior.sum(), hits("trained", z["trained"], self.ids)
+        metric = proportion(
+            found,
+            chance=float((share * shares / shares.sum()).sum()),
+            controls={who: float(each.mean()) for who, each in controls.items()},
+            clusters=self.clusters,
+        )
+        return {BALANCED: metric}, {BALANCED: found.tolist()}
+
+    def empty(self) -> list[str]:
+        """A note on the classes that no row has."""
+        seen = set(self.ids.tolist())
+        names = [name for number, name in enumerate(self.answers) if number not in seen]
+        some = ", ".join(names[:EMPTY_NAMED]) + (", ..." if len(names) > EMPTY_NAMED else "")
+        return [f"{len(names):,} of {len(self.answers):,} classes have no row: {some}"] if names else []
 
     def transductive(self) -> dict[str, str]:
         """What to know of the balanced metric, for the result's facts."""
@@ -258,15 +271,15 @@ def _confusion(answers: list[str], ids: Tensor, predicted: Tensor) -> dict[str, 
     return {"names": answers, "counts": confusion_counts(ids, predicted, classes=len(answers)).tolist()}
 
 
-def _gallery(rows: Rows, config: Any, answers: list[str], ids: Tensor, best: TopOrder, ranks: Ranks) -> list[Example]:
+def _gallery(rows: Rows, config: Any, task: _Task, best: TopOrder, ranks: Ranks, numbers: list[int]) -> list[Example]:
     examples = []
-    for number in spread_out(len(ids), config.examples):
+    for number in numbers:
         shown = [
-            Shown(kind="text", caption=answers[int(place)], right=bool(right), score=float(score))
+            Shown(kind="text", caption=task.answers[int(place)], right=bool(right), score=float(score))
             for place, right, score in zip(
                 best.positions[number], best.right[number], best.scores[number], strict=True
             )
         ]
-        query = rows.shown(number, config.modality, caption=answers[int(ids[number])])
+        query = rows.shown(number, config.modality, caption=task.answers[int(task.ids[number])])
         examples.append(Example(query=query, answers=shown, rank=int(ranks.first[number])))
     return examples

@@ -98,6 +98,44 @@ class Captioning(Objective):
         loss = comm.row_mean(per_row, weight)
         return Terms(loss, {"accuracy": comm.all_mean(comm.row_mean(found, weight))})
 
+    @torch.no_grad()
+    def write(
+        self, seen: Float[Tensor, "R S C"], real: Bool[Tensor, "R S"], *, beams: int = 1, longest: int | None = None
+    ) -> Int[Tensor, "R T"]:
+        """Write the caption of every row, token by token.
+
+        ``beams`` beginnings of the highest probability go on at each token, and that of the highest mean log
+        probability a token, its end included, is the caption; with one beam each token is the most probable one.
+
+        Args:
+            seen: tokens of the column's tower; ``real`` says which of them are there.
+            longest: tokens at most; null: as many as were trained.
+
+        Returns:
+            Ids of the vocabulary; -1 after a caption's end.
+        """
+        rows, end, device = len(seen), self.config.vocabulary, seen.device
+        seen, real = seen.repeat_interleave(beams, dim=0), real.repeat_interleave(beams, dim=0)
+        told = torch.zeros(rows, beams, 0, dtype=torch.int64, device=device)
+        scores = torch.full((rows, beams), -torch.inf, device=device)
+        scores[:, 0] = 0  # all beams start alike: one of them is enough
+        done = torch.zeros(rows, beams, dtype=torch.bool, device=device)
+        for _ in range(min(longest or self.config.longest, self.config.longest)):
+            asked = torch.cat([told, told.new_zeros(rows, beams, 1)], dim=2).flatten(0, 1)
+            found = self._decode(seen, real, asked, last=True)[:, 0].log_softmax(dim=1).view(rows, beams, -1)
+            found = torch.where(done[..., None], -torch.inf, found)
+            found[..., end] = torch.where(done, 0.0, found[..., end])  # a finished caption stays as it is
+            scores, places = (scores[..., None] + found).flatten(1).topk(beams, dim=1)
+            parent, token = places // found.shape[2], places % found.shape[2]
+            told = told.gather(1, parent[..., None].expand(-1, -1, told.shape[2]))
+            told = torch.cat([told, token[..., None]], dim=2)
+            done = token == end
+            if done.all():
+                break
+        length = (told != end).sum(dim=2) + done
+        best = told[torch.arange(rows, device=device), (scores / length).argmax(dim=1)]
+        return torch.where(best == end, -1, best)
+
     def _targets(self, ids: Int[Tensor, "P L"], places: Int[Tensor, " R"]) -> Int[Tensor, "R T"]:
         """Classes of each row's tokens and of its end; -1 after it."""
         if len(ids) == 0:
@@ -111,7 +149,12 @@ class Captioning(Objective):
         return torch.where(place <= length[:, None], padded, -1)
 
     def _decode(
-        self, seen: Float[Tensor, "R S C"], real: Bool[Tensor, "R S"], targets: Int[Tensor, "R T"]
+        self,
+        seen: Float[Tensor, "R S C"],
+        real: Bool[Tensor, "R S"],
+        targets: Int[Tensor, "R T"],
+        *,
+        last: bool = False,
     ) -> Float[Tensor, "R T classes"]:
         rows, length = targets.shape
         end, device = self.config.vocabulary, targets.device
@@ -131,4 +174,4 @@ class Captioning(Objective):
                 tgt_mask=causal.repeat_interleave(self.config.heads, dim=0),
                 memory_key_padding_mask=~real,
             )
-            return self.out(x).float()
+            return self.out(x[:, -1:] if last else x).float()

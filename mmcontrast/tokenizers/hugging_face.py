@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,12 @@ class HuggingFace(Tokenizer):
             raise ConfigError(f"the tokenizer in '{self.config.folder}' has no mask token. Use one of a masked model.")
         special = frozenset(each + 1 for each in self._inner.all_special_ids)
         return Masking(self._inner.mask_token_id + 1, special, len(self._inner))
+
+    @property
+    def size(self) -> int:
+        """The inner tokenizer's ids, and the padding."""
+        return len(self._inner) + 1
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids without special tokens."""
+        return str(self._inner.decode([each - 1 for each in ids if each > 0], skip_special_tokens=True)).strip()

@@ -9,6 +9,7 @@ import gzip
 import html
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -70,6 +71,19 @@ class OpenCLIP(Tokenizer):
     def masking(self) -> Masking:
         """Behind the last byte pair, the rarest of all: CLIP's vocabulary has no mask, and towers no row for one."""
         return Masking(self._start - 1, frozenset((self._start, self._end)), self._start - 2)
+
+    @property
+    def size(self) -> int:
+        """Byte pairs, start and end."""
+        return len(self._pairs.ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Words of byte pairs, lower-case as they were read; bytes that are no text become the replacement mark."""
+        names = {number: token for token, number in self._pairs.ids.items() if number not in (self._start, self._end)}
+        letters = {letter: byte for byte, letter in enumerate(self._pairs.letters)}
+        joined = "".join(names.get(each, "") for each in ids).replace(WORD_END, " ")
+        text = b"".join(b" " if each == " " else bytes([letters[each]]) for each in joined)
+        return text.decode("utf-8", "replace").strip()
 
     def _encode_word(self, word: str) -> list[int]:
         if len(self._known) >= MAX_WORDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,12 @@ class SentencePiece(Tokenizer):
         """Behind the id of unknown pieces: a model without a mask has no better one."""
         ends = frozenset(each + 1 for each in (self._inner.bos_id(), self._inner.eos_id()) if each >= 0)
         return Masking(self._inner.unk_id() + 1, ends, self._inner.vocab_size())
+
+    @property
+    def size(self) -> int:
+        """Pieces, and the padding."""
+        return int(self._inner.get_piece_size()) + 1
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids without start and end."""
+        return str(self._inner.decode([each - 1 for each in ids if each > 0])).strip()

@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 import torch
 
+from mmcontrast.config import parse
 from mmcontrast.errors import MetricError
 from mmcontrast.evaluate import bench as module
 from mmcontrast.evaluate.bench import Bench
 from mmcontrast.evaluate.cache import EmbeddingCache
+from mmcontrast.evaluate.encoder import TowerEncoder
+from mmcontrast.evaluate.retrieval import Retrieval
+from mmcontrast.model import Model
 from tests.dist.pool import on_ranks
 from tests.evaluate.fakes import FakeEncoder, make_things
+from tests.small_run import run_of
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,23 @@ def test_ranks_threads_and_blocks_change_no_bit(things: str, tmp_path: Path) -> 
     alone = embedded(things, 128)
     for found in (embedded(things, 3, workers=3), *on_ranks(embedded, 2, tmp_path, things, 3)):
         assert all(torch.equal(found[name], alone[name]) for name in alone)
+
+
+def test_real_towers_in_batches_of_any_size_give_the_same_metrics(things: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sets = {"pictures": things, "sounds": things}
+    model = Model(run_of(sets, tmp_path).model)
+    found = {}
+    for batch_rows, workers in ((128, 1), (128, 3), (5, 1), (1, 2)):
+        bench = Bench(TowerEncoder(model, batch_rows=batch_rows), workers=workers)
+        fields = {"source": things, "query": "image", "target": "audio", "match": "thing", "caption_field": "thing"}
+        report = Retrieval(parse(Retrieval.Config, fields)).run(bench)
+        found[batch_rows, workers] = bench.media(things, {}, "image")[1]["trained"], report
+    z, report = found[128, 1]
+    assert torch.equal(found[128, 3][0], z) and found[128, 3][1] == report
+    for other, again in (found[5, 1], found[1, 2]):
+        torch.testing.assert_close(other, z, rtol=0, atol=1e-6)  # products of other shapes round otherwise
+        assert again.metrics == report.metrics and again.per_item == report.per_item
 
 
 class Identified(FakeEncoder):

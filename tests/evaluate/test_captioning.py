@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mmcontrast.config import parse
-from mmcontrast.errors import ConfigError, MissingData
+from mmcontrast.errors import ConfigError, MissingData, NeedsError, NoDecoder
 from mmcontrast.evaluate.base import Report
 from mmcontrast.evaluate.bench import Bench
 from mmcontrast.evaluate.captioning import Captioning
+from mmcontrast.evaluate.encoder import TowerEncoder
+from mmcontrast.evaluate.writing import captions
+from mmcontrast.model import Model, ModelConfig
+from mmcontrast.objectives import OBJECTIVES
 from tests.evaluate.fakes import FakeEncoder, make_things
 
 
@@ -65,6 +70,57 @@ def test_a_file_that_does_not_fit_is_named(
         evaluate(tmp_path, source=things, predictions="captions.json")
 
 
-def test_one_origin_of_captions_is_asked_for() -> None:
+@pytest.mark.parametrize("fields", [{}, {"bank": "x", "decoder": "y"}])
+def test_one_origin_of_captions_is_asked_for(fields: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="give predictions"):
-        parse(Captioning.Config, {"source": "x"})
+        parse(Captioning.Config, {"source": "x", **fields})
+
+
+def encoder_with_a_decoder(*, tokenizer: str = "open_clip", vocabulary: int = 49408) -> TowerEncoder:
+    """Towers and a decoder with random weights."""
+    config = parse(
+        ModelConfig,
+        {"dim": 8, "towers": {"image": {"type": "small_resnet", "size": 16, "widths": [8], "blocks": [1], "groups": 4},
+                              "text": {"type": "text_transformer", "width": 16, "layers": 1, "heads": 2, "buckets": 64,
+                                       "tokenizer": {"type": tokenizer}}}},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    fields = {"type": "coca", "vocabulary": vocabulary, "width": 8, "heads": 2, "layers": 1, "longest": 6}
+    return TowerEncoder(Model(config, {"caption": OBJECTIVES.build(parse_objective(fields))}))
+
+
+def parse_objective(fields: dict[str, Any]) -> Any:
+    kind = OBJECTIVES.get(fields.pop("type"))
+    return parse(kind.Config, fields)
+
+
+def test_a_decoder_writes_the_captions_alone_as_among_others(things: str) -> None:
+    encoder = encoder_with_a_decoder()
+    config = parse(Captioning.Config, {"source": things, "decoder": "caption", "beams": 2, "longest": 4})
+    report = Captioning(config).run(Bench(encoder))
+    assert report.num_rows == 6 and report.facts["captions"].startswith("written by the decoder 'caption', 2 beams")
+    assert [example.query.kind for example in report.gallery] == ["image"] * 6
+    rows = Bench(encoder).rows(things, {})
+    pictures = [rows.decode(item, "image", sample_rate_hz=None) for item in rows.items]
+    said = [example.answers[0].caption for example in report.gallery]
+    assert any(said)
+    for picture, caption in zip(pictures, said, strict=True):
+        assert captions(encoder, "image", [picture], decoder="caption", beams=2, longest=4) == [caption]
+
+
+@pytest.mark.parametrize(
+    ("made", "decoder", "words", "kind"),
+    [
+        ({}, "captoin", "no decoder 'captoin'.* its decoders: caption", NoDecoder),
+        ({"vocabulary": 100}, "caption", "knows 100 tokens, its tokenizer 49,408.*vocabulary=49408", ConfigError),
+        ({"tokenizer": "hashed_words"}, "caption", "cannot be read back as words", NeedsError),
+    ],
+)
+def test_what_cannot_write_is_named(
+    made: dict[str, Any], decoder: str, words: str, kind: type[Exception], things: str
+) -> None:
+    bench = Bench(encoder_with_a_decoder(**made))
+    with pytest.raises(kind, match=words):
+        Captioning(parse(Captioning.Config, {"source": things, "decoder": decoder})).run(bench)
+    with pytest.raises(NoDecoder, match="it has none"):
+        evaluate(source=things, decoder=decoder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import Tensor
 
@@ -213,6 +214,7 @@ def test_assigning_all_rows_at_once_helps_a_biased_model(tmp_path: Path) -> None
         plain, balanced = report.metrics["top1"], report.metrics["top1 balanced"]
         assert plain.value < 0.6 < 0.8 < balanced.value and balanced.chance == pytest.approx(1 / 8)
         assert balanced.controls["constant"] == 0 and balanced.controls["untrained"] < 0.5
+        assert np.mean(report.per_item[0].values["top1 balanced"]) == pytest.approx(balanced.value)
         assert "all 24 test rows together" in report.facts["transductive"]
 
 
@@ -222,6 +224,7 @@ def test_matching_all_queries_at_once_helps_where_some_targets_are_hubs(tmp_path
         "retrieval", Bench(Leaning(noise=0.6)), source=source, query="image", target="text", recall=[1], balanced=True
     )
     assert report.metrics["R@1"].value < 0.6 < 0.8 < report.metrics["R@1 balanced"].value
+    assert np.mean(report.per_item[0].values["R@1 balanced"]) == pytest.approx(report.metrics["R@1 balanced"].value)
     assert report.metrics["R@1 balanced"].controls["constant"] == 0 and "at once" in report.facts["transductive"]
     plain = evaluate("retrieval", Bench(Leaning()), source=source, query="image", target="text", recall=[1])
     assert "R@1 balanced" not in plain.metrics and "transductive" not in plain.facts

@@ -154,7 +154,7 @@ def test_an_open_clip_file_gives_the_embeddings_of_its_own_forward(tmp_path: Pat
     torch.save(state, tmp_path / "weights.pt")
     for place in (f"open_clip:{name}:{tmp_path}/weights.safetensors", f"open_clip:{name}={tmp_path}/weights.pt"):
         opened = open_checkpoint(place)
-        assert '"embed_dim": 256' in opened.about["config"] and "Resize" in opened.about["preprocessing"]
+        assert '"embed_dim": 256' in opened.about["config"] and "Resize" in opened.encoder.preprocessing
         for modality, items in (("image", pictures()), ("text", TEXTS)):
             torch.testing.assert_close(opened.encoder.encode(modality, items), wanted[modality], atol=1e-6, rtol=1e-5)
     save_file({"visual.conv1.weight": torch.zeros(2)}, tmp_path / "other.safetensors")

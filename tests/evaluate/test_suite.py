@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmcontrast.errors import ConfigError
 from mmcontrast.evaluate import EVALUATORS
+from mmcontrast.evaluate.base import worst
 from mmcontrast.evaluate.command import read_training
 from mmcontrast.evaluate.compare import compare_runs, paired, print_comparison, write_comparison
 from mmcontrast.evaluate.plots import interval, lines, nice_ticks
@@ -81,7 +83,41 @@ def test_the_result_is_json_without_nan_and_reads_back(suite_file: Path, tmp_pat
     style = tree["evaluators"]["style"]
     assert style["metrics"]["top1"]["target"] == 0.5 and style["num_missing"] == 0 and style["prompts_sha256"]
     assert all(len(each["manifest_sha256"]) == 64 for each in tree["about"]["data"].values())
+    for facts in (tree["about"]["preprocessing"], tree["protocol"]):
+        assert len(facts["sha256"]) == 64
+    assert tree["about"]["environment"]["device"] == "cpu" and tree["about"]["environment"]["processor"]
     assert read_suite(str(tmp_path / "out" / "suite.yaml"))[1] == result.suite
+
+
+def test_the_worst_queries_are_shown_worst_first(suite_file: Path, tmp_path: Path) -> None:
+    tree = result_tree(evaluate(suite_file, noise=1.5))
+    for name in ("style", "pictures"):
+        ranks = [example["rank"] for example in tree["evaluators"][name]["failures"]]
+        assert ranks == sorted(ranks, reverse=True) and ranks[-1] > 1
+        assert ranks[0] == max(ranks + [each["rank"] for each in tree["evaluators"][name]["gallery"]])
+    galleries = [each for each in tree["evaluators"].values() if each["failures"]]
+    assert write_report(tree, tmp_path).read_text(encoding="utf-8").count("Furthest off</h4>") == len(galleries)
+    margin, wrong = torch.tensor([0.5, 2.0, 0.1, 2.0]), torch.tensor([True, True, False, True])
+    assert worst(margin, wrong, 2) == [1, 3] and worst(margin, wrong, 9) == [1, 3, 0]
+
+
+def test_what_a_reader_must_know_is_printed(
+    suite_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "large.yaml"
+    text = suite_file.read_text(encoding="utf-8")
+    other.write_text(text.replace("target: image, match: thing", "target: image, match: thing, recall: [1, 5, 50]"))
+    tree, usual = (result_tree(evaluate(path)) for path in (other, suite_file))
+    assert tree["protocol"]["sha256"] != usual["protocol"]["sha256"]  # another recall is another protocol
+    assert usual["evaluators"]["pictures"]["notes"] == []
+    (note,) = tree["evaluators"]["pictures"]["notes"]
+    assert note.startswith("k = 50: above the pool of ")
+    tree["evaluators"]["pictures"]["missing"] = [f"row {number}: damaged" for number in range(5)]
+    tree["evaluators"]["pictures"]["num_missing"] = 5
+    print_table(tree)
+    printed = capsys.readouterr().out
+    assert f"note on pictures: {note}" in printed and "untrained" in printed
+    assert "pictures: 5 rows could not be used" in printed and "row 2: damaged" in printed and "row 3" not in printed
 
 
 def test_a_nan_becomes_null(suite_file: Path, tmp_path: Path) -> None:

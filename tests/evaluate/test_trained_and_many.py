@@ -74,7 +74,7 @@ def test_few_shots_with_each_head(things: str) -> None:
 
 
 def test_a_probe_without_anything_to_learn_from_is_refused(things: str) -> None:
-    with pytest.raises(ConfigError, match="needs train_source, or fold"):
+    with pytest.raises(ConfigError, match="no rows to learn from"):
         evaluate("linear_probe", source=things, label="thing")
 
 

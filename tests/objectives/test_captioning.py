@@ -78,3 +78,42 @@ def test_it_learns_captions_from_tokens() -> None:
         optimizer.step()
     terms = objective(emb)
     assert float(terms.loss.detach()) < 0.2 * first and float(terms.scalars["accuracy"]) > 0.9
+
+
+def best_by_hand(objective: Captioning, emb: Embeddings, row: int, longest: int) -> tuple[float, list[int]]:
+    """The caption of the highest mean log probability a token, among all there are."""
+    end = objective.config.vocabulary
+    finished: list[tuple[float, list[int]]] = []
+    beginnings: list[tuple[float, list[int]]] = [(0.0, [])]
+    for place in range(longest):
+        longer = [
+            (total + log_probability(objective, emb, row, told, token), [*told, token])
+            for total, told in beginnings
+            for token in range(end + 1)
+        ]
+        finished += [(total / len(told), told) for total, told in longer if told[-1] == end or place == longest - 1]
+        beginnings = [(total, told) for total, told in longer if told[-1] != end]
+    return max(finished)
+
+
+def test_beams_that_hold_everything_find_the_most_probable_caption_and_one_beam_goes_step_by_step() -> None:
+    torch.manual_seed(0)
+    objective = Captioning(Captioning.Config(vocabulary=2, width=8, heads=2, layers=1, longest=3))
+    objective.attach(Spaces(8, {}, token_widths={"image": 6}))
+    torch.nn.init.normal_(objective.embed.weight)
+    _, emb = made()
+    objective.eval()
+    tokens = emb.tokens("image")
+    rows = [0, 1, 2]
+    wide = objective.write(tokens.values[rows], tokens.real[rows], beams=27)
+    greedy = objective.write(tokens.values[rows], tokens.real[rows])
+    for place, row in enumerate(rows):
+        _, expected = best_by_hand(objective, emb, row, 3)
+        assert [each for each in wide[place].tolist() if each >= 0] == [each for each in expected if each < 2]
+        told: list[int] = []
+        for _ in range(3):
+            told.append(max(range(3), key=lambda token: log_probability(objective, emb, row, told, token)))
+            if told[-1] == 2:
+                break
+        assert [each for each in greedy[place].tolist() if each >= 0] == [each for each in told if each < 2]
+    assert objective.write(tokens.values[rows], tokens.real[rows], longest=1).shape == (3, 1)

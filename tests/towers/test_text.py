@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmcontrast.errors import ConfigError
+from mmcontrast.errors import ConfigError, NeedsError
 from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.tokenizers.open_clip import OpenCLIP
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.text_transformer import HashEmbedding
 
@@ -184,3 +185,15 @@ def test_an_untrained_word_has_the_asked_deviation_whatever_the_gain() -> None:
         embed = HashEmbedding(buckets=8192, lookups=lookups, width=32, gain=gain, std=0.5)
         with torch.no_grad():
             assert abs(float(embed(ids).std()) - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("text", ["a photo of a dog, on 2 tables!", "naïve café 日本 \N{GRINNING FACE}", ""])
+def test_byte_pairs_are_read_back(text: str) -> None:
+    tokenizer = TOKENIZERS.build(OpenCLIP.Config())
+    found = tokenizer.decode(tokenizer.encode(text, context_length=77))
+    assert found.replace(" ", "") == text.replace(" ", "").lower() and tokenizer.size == 49408
+
+
+def test_hashes_are_not() -> None:
+    with pytest.raises(NeedsError, match="cannot be read back"):
+        TOKENIZERS.build(TOKENIZERS.get("hashed_words").Config()).decode([3])
