@@ -280,9 +280,8 @@ class Bench:
         z = {who: torch.cat(each) for who, each in parts.items()}
         for who, points in z.items():
             _refuse_bad(points, rows.keys(), who=who)
-            if (
-                self._cache is not None and len(points) == whole
-            ):  # a set with damaged rows is read again, and they are named
+            # A set with damaged rows is read again, and they are named.
+            if self._cache is not None and len(points) == whole:
                 self._cache.keep(self._cache_key(who, rows, modality), points)
         return z
 

@@ -30,6 +30,7 @@ from mmcontrast.evaluate.metrics.ranks import TILE_CELLS
 from mmcontrast.evaluate.readers.base import existing, read_json
 from mmcontrast.evaluate.writing import written
 
+NOTHING = "(nothing)"  # stands in reports for an empty caption
 DRAWS = 500  # of the bootstrap of BLEU
 
 
@@ -95,7 +96,7 @@ class Captioning(Evaluator):
             "constant": _Scored.of([captions["trained"][0]] * len(kept), own),
             **{who: _Scored.of(each, own) for who, each in captions.items() if who != "trained"},
         }
-        keys = _chosen(rows.keys(), kept)
+        keys, empty = _chosen(rows.keys(), kept), captions["trained"].count("")
 
         def shown(numbers: list[int]) -> list[Example]:
             if config.modality not in rows.collection.modalities:
@@ -103,7 +104,11 @@ class Captioning(Evaluator):
             return [
                 Example(
                     query=rows.shown(kept[each], config.modality, caption=" / ".join(references[each][:2])),
-                    answers=[Shown(kind="text", caption=captions["trained"][each], score=float(found.cider[each]))],
+                    answers=[
+                        Shown(
+                            kind="text", caption=captions["trained"][each] or NOTHING, score=float(found.cider[each])
+                        )
+                    ],
                     rank=0,
                 )
                 for each in numbers
@@ -113,6 +118,7 @@ class Captioning(Evaluator):
             metrics=found.metrics(controls, draws=config.draws),
             num_rows=len(kept),
             missing=rows.missing + missing,
+            notes=[f"{empty:,} of {len(kept):,} captions are empty"] if empty else [],
             facts={
                 "captions": _origin(config),
                 "references_per_row": sum(map(len, references)) / len(references),

@@ -103,9 +103,10 @@ def test_a_decoder_writes_the_captions_alone_as_among_others(things: str) -> Non
     rows = Bench(encoder).rows(things, {})
     pictures = [rows.decode(item, "image", sample_rate_hz=None) for item in rows.items]
     said = [example.answers[0].caption for example in report.gallery]
-    assert any(said)
+    assert set(said) != {"(nothing)"}
     for picture, caption in zip(pictures, said, strict=True):
-        assert captions(encoder, "image", [picture], decoder="caption", beams=2, longest=4) == [caption]
+        (alone,) = captions(encoder, "image", [picture], decoder="caption", beams=2, longest=4)
+        assert (alone or "(nothing)") == caption
 
 
 @pytest.mark.parametrize(

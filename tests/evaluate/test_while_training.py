@@ -20,7 +20,7 @@ from mmcontrast.train import train
 from mmcontrast.watchdog import Watchdog
 from tests.dist.pool import on_ranks
 from tests.evaluate.fakes import make_things
-from tests.small_run import run_of
+from tests.small_run import run_of, tree
 
 SUITE = """
 evals:
@@ -140,6 +140,27 @@ def test_two_ranks_give_the_numbers_of_one_process(
     place = "checkpoints/step-00000004"
     expected, found = (load_model_state(tmp_path / name / place) for name in ("without", "with"))
     assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+@pytest.mark.slow
+def test_captions_written_on_two_ranks_are_those_of_the_checkpoint(
+    sets: dict[str, str], things: str, tmp_path: Path
+) -> None:
+    suite = tmp_path / "captions.yaml"
+    text = "evals: {said: {type: captioning, source: THINGS, captions_field: thing, decoder: caption, longest: 4}}"
+    suite.write_text(text.replace("THINGS", things), encoding="utf-8")
+    model = tree(sets, tmp_path)["model"]
+    model["towers"]["text"]["tokenizer"] = {"type": "open_clip"}
+    objectives = {
+        "main": {"type": "infonce", "pairs": [["image", "text"], ["audio", "text"]], "group": "group"},
+        "caption": {"type": "coca", "width": 8, "heads": 2, "layers": 1, "longest": 6},
+    }
+    run = run_of(
+        sets, tmp_path / "run", model=model, objectives=objectives, steps=2, engine={"type": "ddp", "device": "cpu"},
+        checkpoint={"every_steps": 2}, evals={"written": {"suite": str(suite), "at_end": True}},
+    )  # fmt: skip
+    assert on_ranks(on_rank, 2, tmp_path, run, None) == [2, 2]
+    check_against_offline(tmp_path / "run", str(suite), name="written", step=2)
 
 
 @pytest.mark.slow

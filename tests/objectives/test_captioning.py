@@ -78,6 +78,10 @@ def test_it_learns_captions_from_tokens() -> None:
         optimizer.step()
     terms = objective(emb)
     assert float(terms.loss.detach()) < 0.2 * first and float(terms.scalars["accuracy"]) > 0.9
+    tokens = emb.tokens("image")
+    for beams in (1, 3):  # and writes what it has learned
+        found = objective.write(tokens.values[[0, 2]], tokens.real[[0, 2]], beams=beams)
+        assert [[each for each in row if each >= 0] for row in found.tolist()] == [[5, 9], [3, 3, 7, 2]]
 
 
 def best_by_hand(objective: Captioning, emb: Embeddings, row: int, longest: int) -> tuple[float, list[int]]:
