@@ -208,10 +208,10 @@ def constant_like(z: Tensor) -> Tensor:
     return z[:1].expand(len(z), -1)
 
 
-def above_pool(ks: Sequence[int], pool: int, *, what: str = "the pool") -> list[str]:
+def above_pool(ks: Sequence[int], pool: int, *, of: str = "in the pool") -> list[str]:
     """A note where k is so large that every query counts as found, whatever the model."""
     over = [str(k) for k in ks if k > pool]
-    return [f"k = {', '.join(over)}: above {what} of {pool:,}, so that every query counts as found"] if over else []
+    return [f"k = {', '.join(over)} is above the {pool:,} {of}: every query counts as found"] if over else []
 
 
 def worst(badness: Float[Tensor, " Q"] | Int[Tensor, " Q"], wrong: Bool[Tensor, " Q"], wanted: int) -> list[int]:

@@ -130,7 +130,7 @@ class ZeroShot(Evaluator):
             primary=f"top{config.top[0]}",
             num_rows=len(task.ids),
             missing=rows.missing,
-            notes=[*above_pool(config.top, len(task.answers), what="the classes"), *task.empty()],
+            notes=[*above_pool(config.top, len(task.answers), of="classes"), *task.empty()],
             facts={
                 "classes": len(task.answers),
                 "classes_without_rows": len(task.answers) - len(task.ids.unique()),

@@ -111,7 +111,7 @@ def test_what_a_reader_must_know_is_printed(
     assert tree["protocol"]["sha256"] != usual["protocol"]["sha256"]  # another recall is another protocol
     assert usual["evaluators"]["pictures"]["notes"] == []
     (note,) = tree["evaluators"]["pictures"]["notes"]
-    assert note.startswith("k = 50: above the pool of ")
+    assert note == "k = 50 is above the 24 in the pool: every query counts as found"
     tree["evaluators"]["pictures"]["missing"] = [f"row {number}: damaged" for number in range(5)]
     tree["evaluators"]["pictures"]["num_missing"] = 5
     print_table(tree)
