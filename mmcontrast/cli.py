@@ -151,6 +151,9 @@ def _add_commands_of_packages(commands: Any) -> None:
     from mmcontrast.downstream.command import add_commands as add_head_commands
 
     add_head_commands(downstream)
+    from mmcontrast.widths.command import add_arguments as add_widths_arguments
+
+    add_widths_arguments(commands.add_parser("widths", help="accuracy, bytes and speed of shorter embeddings"))
     from mmcontrast.search.commands import add_commands as add_search_commands
 
     add_search_commands(commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from jaxtyping import Float
@@ -36,6 +37,8 @@ class Judged:
     label: str | None = None  # field of the class; None: the one that the head was trained on
     where: dict[str, str] = field(default_factory=dict)  # keep rows whose fields have these values
     probe_source: str | None = None  # rows of the modality for a linear probe beside the head
+    triplets: Path | None = None  # JSON lines of reference, text and target; None: those of the source's reader
+    keep: str | None = None  # draw triplets that keep this field
 
 
 class Head(nn.Module):

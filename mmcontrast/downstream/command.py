@@ -43,6 +43,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     judge.add_argument("--label", help="field of the class; default: as in training")
     judge.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="keep these rows")
     judge.add_argument("--probe-source", metavar="SOURCE", help="rows of the modality for a linear probe beside it")
+    judge.add_argument("--triplets", type=Path, help="of a composer: JSON lines of reference, text and target")
+    judge.add_argument("--keep", metavar="FIELD", help="of a composer: draw triplets that keep this field")
     judge.add_argument("--json", action="store_true", help="one line of JSON")
     judge.set_defaults(call=_eval)
     apply = commands.add_parser("apply", help="class files, sounds or strings")
@@ -98,6 +100,8 @@ def _eval(parsed: argparse.Namespace) -> int:
         label=parsed.label,
         where=dict(each.split("=", 1) for each in parsed.where),
         probe_source=parsed.probe_source,
+        triplets=parsed.triplets,
+        keep=parsed.keep,
     )
     found = head.judge(_towers(parsed, head), judged)
     if parsed.json:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mmcontrast.downstream.base import Composer, Head, Prior
 from mmcontrast.errors import SearchError
 from mmcontrast.evaluate.encoder import load_encoder
 from mmcontrast.evaluate.identity import towers_sha256
@@ -59,7 +60,11 @@ class Asker:
         model: str | Path | None = None,
         device: str = "cpu",
         refined_by: tuple[Refiner, Memory] | None = None,
+        heads: Sequence[Head] = (),
     ) -> None:
+        for head in heads:
+            head.check_towers(index.about.towers, *_used_by(head), where=str(index.folder))
+        self._heads = {head.kind: head for head in heads}
         self.index, self._model, self._device = index, model or index.about.model, device
         self._refined_by = refined_by
         self._embedder: Embedder | None = None
@@ -106,6 +111,11 @@ class Asker:
         ]
         if query.text:
             texts = self._refined("text", self.index.geometry.mean(self.captions(query.text)))
+            combiner, prior = self._heads.get("composer"), self._heads.get("prior")
+            if references and isinstance(combiner, Composer):
+                return combiner.composed(self.index.geometry.mean(torch.stack(references))[None], texts[None])[0]
+            if not references and isinstance(prior, Prior):
+                return prior.sampled(texts[None])[0]
             return composed(self.index.geometry, references, texts, text_weight=query.text_weight)
         if not references:
             raise SearchError("nothing is looked for: give a text, a picture, a sound or a row.")
@@ -129,6 +139,17 @@ class Asker:
         if not len(places):
             raise SearchError(f"the row '{key}' has no {modality}.")
         return torch.from_numpy(points.values[int(places[0])].astype("float32"))
+
+
+def _used_by(head: Head) -> tuple[str, ...]:
+    """The modalities whose points a head is given or makes.
+
+    Raises:
+        SearchError: it answers no question.
+    """
+    if head.kind == "classifier":
+        raise SearchError("a classifier head answers no search: name a composer (combiner) or a prior.")
+    return (head.about.modality or "image", "text")
 
 
 def composed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from mmcontrast.downstream.base import Head
+from mmcontrast.downstream.folder import read_head
 from mmcontrast.errors import SearchError
 from mmcontrast.export.embedded import texts_of
 from mmcontrast.search.fusion import reciprocal_ranks
@@ -57,15 +60,20 @@ class Searcher:
         model: str | Path | None = None,
         device: str = "cpu",
         refined_by: tuple[Refiner, Memory] | None = None,
+        heads: Sequence[Head] = (),
     ) -> None:
         """Keep them; the model is loaded at the first question that needs it.
 
         Args:
             model: where it is; where it was when the rows were embedded if None.
             refined_by: what refines questions, and the pairs that it reads.
+            heads: a composer, for a text beside pictures or sounds; a prior, for a text alone.
+
+        Raises:
+            HeadError: a head of other towers.
         """
         self.index = index
-        self.asker = Asker(index, model=model, device=device, refined_by=refined_by)
+        self.asker = Asker(index, model=model, device=device, refined_by=refined_by, heads=heads)
 
     @classmethod
     def open(
@@ -76,24 +84,26 @@ class Searcher:
         device: str = "cpu",
         refiner: str | Path | None = None,
         memory: str | Path | None = None,
+        heads: Sequence[str | Path] = (),
     ) -> Searcher:
         """Open an index.
 
         Args:
             refiner: a folder that ``mmcontrast refine`` has written.
             memory: index whose pairs the refiner reads; the index itself if None.
+            heads: folders that ``mmcontrast head train`` has written, of a composer and of a prior.
 
         Raises:
-            SearchError: there is none, or it is damaged.
+            SearchError, HeadError: there is none, or it is damaged.
         """
-        index = open_index(Path(folder))
+        index, read = open_index(Path(folder)), [read_head(each) for each in heads]
         if refiner is None:
             if memory is not None:
                 raise SearchError("a memory is read by a refiner: name one as well.")
-            return cls(index, model=model, device=device)
+            return cls(index, model=model, device=device, heads=read)
         found = read_refiner(Path(refiner))
         pairs = Memory(index if memory is None else open_index(Path(memory)), found.about.pair)
-        return cls(index, model=model, device=device, refined_by=(found, pairs))
+        return cls(index, model=model, device=device, refined_by=(found, pairs), heads=read)
 
     def default_modalities(self) -> tuple[str, ...]:
         """What is searched if nothing else is asked: pictures and sounds, or texts where there are none."""

@@ -1,0 +1,1 @@
+"""What shorter, coarser and sparser embeddings cost: accuracy, bytes and queries a second of each."""
