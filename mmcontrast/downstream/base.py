@@ -38,7 +38,7 @@ class Judged:
     where: dict[str, str] = field(default_factory=dict)  # keep rows whose fields have these values
     probe_source: str | None = None  # rows of the modality for a linear probe beside the head
     triplets: Path | None = None  # JSON lines of reference, text and target; None: those of the source's reader
-    keep: str | None = None  # draw triplets that keep this field
+    keep: str | None = None  # draw triplets that keep this field; None: as in training, unless triplets are named
 
 
 class Head(nn.Module):

@@ -117,7 +117,8 @@ class Combiner(Composer):
         modality = self.config.modality
         self.check_towers(towers.digests, modality, "text", where=towers.location)
         rows = towers.rows(judged.source, (modality,)).where(judged.where).having(modality)
-        triplets = triplets_of(rows, file=judged.triplets, keep=judged.keep, seed=0)
+        keep = judged.keep or (None if judged.triplets is not None else self.config.keep)
+        triplets = triplets_of(rows, file=judged.triplets, keep=keep, seed=0)
         z, texts = rows.z[modality], towers.texts(triplets.texts)
         references = z[torch.tensor(triplets.references)]
         queries = {

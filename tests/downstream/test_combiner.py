@@ -64,7 +64,7 @@ def test_recall_leaves_out_the_reference_and_counts_ties_against_the_target() ->
 
 def test_a_combiner_beats_the_sum_and_a_folder_gives_it_back(tmp_path: Path) -> None:
     head = learned()
-    found = head.judge(TOWERS, Judged(source="3:60", keep="kind"))
+    found = head.judge(TOWERS, Judged(source="3:60"))
     assert found["combiner R@1"] > found["sum R@1"] and found["rows"] > 100
     write_head(head, tmp_path / "head")
     read = read_head(tmp_path / "head")
