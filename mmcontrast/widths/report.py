@@ -48,11 +48,11 @@ def write_report(measured: Measured, out: Path, *, about: str) -> Path:
         lines(
             {kind: [(math.log2(line.bytes), value(line)) for line in each] for kind, each in of.items()},
             title=title,
-            axis="log2 bytes",
+            axis="",
         )
         for title, value in (
-            ("R@1 by bytes of an embedding", lambda line: line.recall),
-            ("Thousand queries a second", lambda line: line.queries_per_second / 1000),
+            ("R@1 by log2 of the bytes of an embedding", lambda line: line.recall),
+            ("Thousand queries a second by log2 of the bytes", lambda line: line.queries_per_second / 1000),
         )
     ]
     page = rendered(

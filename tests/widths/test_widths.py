@@ -91,7 +91,7 @@ def test_the_command_writes_a_table_and_a_page(
         ("fp32", 8), ("fp32", 4), ("int8", 8), ("int8", 4), ("binary", 8),
     ]  # fmt: skip
     assert all(0 <= line["recall"] <= 1 and line["queries_per_second"] > 0 for line in tree["lines"])
-    assert "R@1 by bytes" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "R@1 by log2 of the bytes" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     for flags, says in (
         (["--widths", "9"], "--widths: 9 is not between 1 and 8"),
         (["--widths", "a"], "--widths: 'a' is no count"),
