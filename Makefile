@@ -5,6 +5,8 @@
 # make check  lint, types and import contracts, in the same venv
 VENV ?= .venv
 PYTHON ?= python3
+# Processes of the unit suite; each takes 2.5 GB.
+JOBS ?= 2
 BIN = $(VENV)/bin
 
 .PHONY: demo test test-slow test-slurm test-targets check goldens clean
@@ -23,7 +25,7 @@ demo: $(VENV)/.installed
 	$(BIN)/mmcontrast eval run runs/quickstart --suite quickstart
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
