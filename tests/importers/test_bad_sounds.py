@@ -156,7 +156,7 @@ def test_evaluation_counts_and_names_what_it_left_out(
     suite.write_text(f"evals: {{sounds: {{type: retrieval, source: {manifest}, target: audio}}}}", encoding="utf-8")
     command = ["eval", "run", str(done.folder), "--suite", str(suite), "--out", str(tmp_path / "eval")]
     assert main(command) == PARTIAL and main([*command[:-1], str(tmp_path / "again"), "--allow-missing"]) == 0
-    assert "could not be used; results.json names them" in capsys.readouterr().out
+    assert "results.json" in capsys.readouterr().err
     found = json.loads((tmp_path / "eval/results.json").read_text(encoding="utf-8"))["evaluators"]["sounds"]
     named = {line.partition(": ")[0] for line in found["missing"]}
     assert named - set(CUT) == set(CAUSES) and found["num_missing"] == len(named)
