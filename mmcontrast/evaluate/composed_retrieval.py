@@ -17,6 +17,7 @@ from mmcontrast.evaluate.base import (
     Metric,
     PerItem,
     Report,
+    above_pool,
     constant_like,
     mean_of,
     proportion,
@@ -96,6 +97,7 @@ class ComposedRetrieval(Evaluator):
             metrics=task.metrics(values, {who: task.values(each) for who, each in controls.items()}, references),
             num_rows=len(captions),
             missing=asked.missing,
+            notes=above_pool(self.config.recall, len(rows.items)),
             facts={
                 "pool": len(rows.items),
                 "reference_left_out": all(query["excluded"] for query in asked.queries),

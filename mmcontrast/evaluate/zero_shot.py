@@ -240,7 +240,7 @@ class _Task:
         seen = set(self.ids.tolist())
         names = [name for number, name in enumerate(self.answers) if number not in seen]
         some = ", ".join(names[:EMPTY_NAMED]) + (", ..." if len(names) > EMPTY_NAMED else "")
-        return [f"{len(names):,} of {len(self.answers):,} classes have no row: {some}"] if names else []
+        return [f"classes without a row, {len(names):,} of {len(self.answers):,}: {some}"] if names else []
 
     def transductive(self) -> dict[str, str]:
         """What to know of the balanced metric, for the result's facts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,8 +57,9 @@ def test_a_probe_of_texts_reads_a_field(things: str) -> None:
 
 def test_neighbours_vote_from_another_source(things: str) -> None:
     report = evaluate("knn", source=things, train_source=things, where={"style": "a"}, train_where={"style": "b"},
-                      label="thing", neighbours=(1, 3))  # fmt: skip
+                      label="thing", neighbours=(1, 30))  # fmt: skip
     assert report.metrics["top1, k = 1"].value > 0.9 and report.num_rows == 6
+    assert report.notes == ["k = 30: all 6 rows to learn from vote, there are no more"]
 
 
 HEADS = typing.get_args(HeadName)
@@ -65,12 +67,13 @@ HEADS = typing.get_args(HeadName)
 
 def test_few_shots_with_each_head(things: str) -> None:
     report = evaluate("few_shot", source=things, train_source=things, where={"style": "a"}, label="thing",
-                      shots=(1, 2), heads=HEADS, draws=1)  # fmt: skip
+                      shots=(1, 4), heads=HEADS, draws=1)  # fmt: skip
     assert set(report.metrics) == {f"{head} {k}-shot" for head in HEADS
-                                   for k in (1, 2)}  # fmt: skip
+                                   for k in (1, 4)}  # fmt: skip
     assert all(metric.value > 0.6 for metric in report.metrics.values())
     assert report.metrics["tip_adapter 1-shot"].controls["zero_shot"] > 0.6
-    assert report.facts["fewest_shots_of_a_class"] == {1: 1, 2: 2}
+    assert report.facts["fewest_shots_of_a_class"] == {1: 1, 4: 3}
+    assert report.notes == ["4-shot: a class has 3 rows to draw from"]
 
 
 def test_a_probe_without_anything_to_learn_from_is_refused(things: str) -> None:
@@ -92,3 +95,16 @@ def test_a_hierarchy_is_right_at_the_top_when_it_is_right_below(labelled: str) -
     assert report.metrics["top1 leaf"].controls["text_length"] == 0  # "thing 0" to "thing 3" are equally long
     assert report.metrics["top1 leaf"].controls["shuffled"] < leaf
     assert report.metrics["distance"].controls["constant"] == 1.25  # one class for all: 1/4 right, 1/4 beside it
+
+
+def test_classes_without_rows_stay_in_the_pool_and_are_named(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"thing {number}").mkdir()
+        (tmp_path / f"thing {number}/one.png").write_bytes(picture(number, 0))
+    (tmp_path / "thing 9").mkdir()
+    report = evaluate("zero_shot", source=f"folder:{tmp_path}", label="label", top=(1, 5))
+    assert report.num_rows == 2 and report.facts["classes"] == 3 and report.facts["classes_without_rows"] == 1
+    assert report.notes == [
+        "k = 5 is above the 3 classes: every query counts as found",
+        "classes without a row, 1 of 3: thing 9",
+    ]
