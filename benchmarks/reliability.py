@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +23,10 @@ from mmcontrast.run import Run
 from tests.checkpoint.chain import expected, saved_steps
 from tests.checkpoint.damage import FILES, after_kills, flip, truncate
 from tests.dist.launched import ended, start_ranks, wait_for_steps
+from tests.engines.parity import differences
 from tests.fixtures import make_set
+from tests.reliability.histories import real, simulated
+from tests.reliability.kinds import IN_CI, KINDS, Faults
 from tests.small_run import run_of
 
 LIMITS = {"hung_seconds": 6.0, "lost_seconds": 4.0, "beat_seconds": 0.3}  # of the runs' watchdogs
@@ -36,7 +40,10 @@ def measure(*, full: bool = False) -> list[Row]:
             "pictures": make_set(folder / "pictures", columns=("image", "text"), rows=32),
             "sounds": make_set(folder / "sounds", columns=("audio", "text"), rows=20),
         }
-        rows = [kills(folder / "kills", 200 if full else 20)]
+        rows = survivals(folder / "faults", full=full)
+        rows += histories(folder / "histories", 1000 if full else 100, 10 if full else 1)
+        rows += parity(folder / "parity") if full else []
+        rows += [kills(folder / "kills", 200 if full else 20)]
         rows += [damages(folder / damage.__name__, damage, 400 if full else 100) for damage in (flip, truncate)]
         rows += signals(sets, folder / "signals", 5 if full else 1)
         rows.append(lost(sets, folder / "dead", "dead rank: seconds until the other ends", signal.SIGKILL, 30.0))
@@ -52,6 +59,58 @@ def measure(*, full: bool = False) -> list[Row]:
 def _row(name: str, reached: float, bar: float, unit: str, setting: str) -> Row:
     ratio = reached / bar if bar else reached
     return Row(name=name, ours=reached, peer=bar, ratio=ratio, unit=unit, setting=setting)
+
+
+def survivals(folder: Path, *, full: bool) -> list[Row]:
+    """Every kind of fault, or those of the test suite: runs whose rows or losses are not those without the fault."""
+    faults, names, seeds = Faults(folder), KINDS if full else IN_CI, range(3 if full else 1)
+    rows, good = [], 0
+    for name in names:
+        unlike = 0
+        for seed in seeds:
+            problem = faults.survived(name, seed)
+            if problem is not None:
+                print(f"{name}, seed {seed}: {problem}", file=sys.stderr)
+            unlike += problem is not None
+        good += unlike == 0
+        rows.append(_row(f"fault: {name}", unlike, 0, "runs unlike", f"{len(seeds)} of two ranks, a seed each"))
+    least = 20 if full else len(IN_CI)
+    setting = f"of {len(names)}; rows and losses equal to the last digit"
+    total = Row(
+        name="kinds of faults survived",
+        ours=good,
+        peer=least,
+        ratio=least / max(good, 1),
+        unit="kinds",
+        setting=setting,
+    )
+    return [total, *rows]
+
+
+def histories(folder: Path, count: int, count_real: int) -> list[Row]:
+    """Kills followed by other ranks and workers: histories whose rows differ from those of one run."""
+    unlike = real(folder, count_real)
+    print("\n".join(unlike), file=sys.stderr)
+    return [
+        _row(
+            "simulated histories of other rows",
+            simulated(count),
+            0,
+            "unlike",
+            f"{count} of up to 5 kills, 1 to 8 ranks",
+        ),
+        _row("real histories of other rows or losses", len(unlike), 0, "unlike", f"{count_real} of 1, 2 and 4 ranks"),
+    ]
+
+
+def parity(folder: Path) -> list[Row]:
+    """Largest difference between the gradients of two ranks and of one process, relative to the part's largest."""
+    folder.mkdir()
+    setting = "two ranks against one process; float32"
+    return [
+        _row(f"gradient parity: {case}", largest, 1e-6, "relative", setting)
+        for case, largest in differences(folder).items()
+    ]
 
 
 def kills(folder: Path, count: int) -> Row:

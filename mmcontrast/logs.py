@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ from types import TracebackType
 from typing import Any
 
 from mmcontrast import comm
+
+TAIL_BYTES = 1 << 20  # more than any line of metrics.jsonl
 
 
 class Log:
@@ -24,7 +28,8 @@ class Log:
         self._times: dict[str, float] = {}
         self._since = time.perf_counter()
         self._rows = 0
-        self._stream = (folder / "metrics.jsonl").open("a", encoding="utf-8") if self._writes else None
+        self._full = False  # whether the last row could not be written
+        self._stream = _opened(folder / "metrics.jsonl") if self._writes else None
         self._board: Any = None
         self._bar: Any = None
         self._task: Any = None
@@ -42,7 +47,7 @@ class Log:
         if self._bar is not None:
             self._bar.stop()
         if self._stream is not None:
-            self._stream.close()
+            os.close(self._stream)
         if self._board is not None:
             self._board.close()
 
@@ -90,6 +95,23 @@ class Log:
         """Whether this step's scalars are written."""
         return step % self._every == 0 or step == self._steps or step == 1
 
+    def _write(self, stream: int, line: str) -> None:
+        """Add a line, whole or not at all; on a full disk training goes on without it, and says so once."""
+        content, size = line.encode(), os.fstat(stream).st_size
+        try:
+            written = os.write(stream, content)
+            if written < len(content):
+                os.ftruncate(stream, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if not self._full:
+                self.say(
+                    f"ALARM: cannot write metrics.jsonl: {error.strerror}. Training goes on; its rows are missing."
+                )
+            self._full = True
+        else:
+            self._full = False
+
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write one row: ``values``, throughput, and the share of time spent waiting for data since the last row.
 
@@ -106,8 +128,7 @@ class Log:
         self._since, self._rows, self._times = time.perf_counter(), 0, {}
         if self._stream is not None:
             clean = {name: value if math.isfinite(value) else None for name, value in row.items()}
-            self._stream.write(json.dumps(clean) + "\n")
-            self._stream.flush()
+            self._write(self._stream, json.dumps(clean) + "\n")
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, step)
@@ -120,3 +141,12 @@ class Log:
             self._bar.update(self._task, note=note)
         else:
             self.say(f"step {step}/{self._steps}  {note}  {left:.0f} s left")
+
+
+def _opened(path: Path) -> int:
+    """Open a file of lines to add to it; a last line that was cut off in writing is removed."""
+    stream = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    size = os.fstat(stream).st_size
+    tail = os.pread(stream, TAIL_BYTES, max(0, size - TAIL_BYTES))
+    os.ftruncate(stream, size - (len(tail) - tail.rfind(b"\n") - 1))
+    return stream

@@ -135,10 +135,8 @@ class _Steps(Dataset[Loaded | Unfinished]):
 
     def _batch(self, step: int, bad: list[BadRow]) -> Loaded:
         worker = self._start_streams()
-        draws = self.mixture.batch(step)
-        mine = len(draws) // self.world_size
-        first = self.rank * mine
-        draws = draws.rows(slice(first, first + mine))
+        draws = self.mixture.batch(step).share(rank=self.rank, world_size=self.world_size)
+        first = self.rank * len(draws)
         names = [draws.names[source] for source in draws.source.tolist()]
         rows: list[Drawn] = []
         own: Counter[str] = Counter()

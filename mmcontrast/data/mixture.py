@@ -55,6 +55,11 @@ class Draws:
         """Return a run of rows."""
         return Draws(self.names, self.source[index], self.position[index])
 
+    def share(self, *, rank: int, world_size: int) -> Draws:
+        """Return the rows of one rank: equal runs, in the order of the ranks."""
+        mine = len(self) // world_size
+        return self.rows(slice(rank * mine, (rank + 1) * mine))
+
 
 @dataclass(frozen=True)
 class _Phase:
