@@ -19,7 +19,7 @@ from mmcontrast.journal import Entry, Journal
 from mmcontrast.logs import Log
 from mmcontrast.randomness import restore_all, seed_all
 from mmcontrast.run import Run
-from mmcontrast.run_folder import describe
+from mmcontrast.run_folder import describe, versions
 
 EXAMPLES = 3  # bad rows of each source and cause that the console names; the log names all
 
@@ -69,6 +69,13 @@ class Progress:
                     f"the checkpoint is of {len(saved.ranks)} rank(s), this run has {comm.world_size()}: "
                     "the samples of each step stay the same, dropout is drawn anew"
                 )
+            written = saved.about.get("versions", {})
+            for name, now in versions().items():
+                if name in written and written[name] != now:
+                    self.log.say(
+                        f"the checkpoint was written with {name} {written[name]}, this run has {now}: "
+                        "it goes on, but not bit for bit"
+                    )
             self.loader.load_counts([each["loader"] for each in saved.ranks])
         self.clock.batch = self.journal.next_batch(self.clock.batch)
         self.loader.remember(self.quarantine.resume(self.clock.batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
@@ -10,11 +11,12 @@ from typing import Any
 
 from mmcontrast import comm
 from mmcontrast.config import dump, flatten, parse, parse_yaml, to_tree
-from mmcontrast.errors import ConfigError, RunFolderError
+from mmcontrast.errors import ConfigError, LaunchError, RunFolderError
 from mmcontrast.run import ENGINE_NUMBERS, FREE_FIELDS, Run
 from mmcontrast.tuning.fields import TowerTraining
 
 CONFIG_NAME = "config.yaml"
+PACKAGES = ("mmcontrast", "torch", "numpy", "deepspeed", "timm", "open_clip_torch")
 
 
 def open_run_folder(run: Run) -> Path:
@@ -39,12 +41,36 @@ def open_run_folder(run: Run) -> Path:
 
 def describe(run: Run) -> dict[str, Any]:
     """Return the config and the versions of what runs it, as plain JSON, for a checkpoint."""
-    packages = ("mmcontrast", "torch", "numpy", "deepspeed", "timm", "open_clip_torch")
-    return {
-        "config": to_tree(run),
-        "world_size": comm.world_size(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
-    }
+    return {"config": to_tree(run), "world_size": comm.world_size(), "versions": versions()}
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the packages that decide a run's numbers; None: not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def check_ranks_agree(run: Run) -> None:
+    """Make sure that all ranks run one config with packages of one version.  Collective.
+
+    Raises:
+        LaunchError: they do not, on every rank; names what differs from rank 0.
+    """
+    mine = {**versions(), **flatten(json.loads(json.dumps(to_tree(run))))}
+    ranks = [json.loads(each) for each in comm.gather_bytes(json.dumps(mine).encode())]
+    lines: dict[str, list[int]] = {}  # what differs -> on which ranks
+    for rank, theirs in enumerate(ranks):
+        for name in sorted(theirs.keys() | ranks[0].keys()):
+            if theirs.get(name) != ranks[0].get(name):
+                line = f"{name} is {theirs.get(name)!r}, on rank 0 {ranks[0].get(name)!r}"
+                lines.setdefault(line, []).append(rank)
+    if lines:
+        shown = "\n".join(
+            f"  rank {', '.join(map(str, where[:4]))}{' and more' if len(where) > 4 else ''}: {line}"
+            for line, where in list(lines.items())[:8]
+        )
+        error = LaunchError(f"the ranks differ:\n{shown}\nStart all of them with one config and one environment.")
+        error.on_every_rank = True
+        raise error
 
 
 def _version(package: str) -> str | None:

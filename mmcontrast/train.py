@@ -22,7 +22,7 @@ from mmcontrast.optim import OPTIMIZERS, SCHEDULES
 from mmcontrast.progress import Progress
 from mmcontrast.randomness import seed_all, seed_rank
 from mmcontrast.run import Run, build_objectives, check
-from mmcontrast.run_folder import open_run_folder
+from mmcontrast.run_folder import check_ranks_agree, open_run_folder
 from mmcontrast.source_losses import SourceLosses
 from mmcontrast.start import load_start
 from mmcontrast.steps import STEPS
@@ -49,6 +49,7 @@ def train(run: Run) -> Trained:
     Raises:
         NeedsError: an objective reads what no source or tower provides (before any weight exists).
         ConfigError, RunFolderError: the config or the run folder cannot be used.
+        LaunchError: ranks do not meet, or differ in their config or packages.
         Diverged: the loss or a gradient stopped being finite, and the guard's policy says stop.
         RankLost: another rank is dead, stopped or stuck.
         WorkerLost: a loading process is.
@@ -57,6 +58,7 @@ def train(run: Run) -> Trained:
     """
     # ------------------------------------------------------------------ set up
     ENGINES.get(run.engine.registry_name).start(run.engine)
+    check_ranks_agree(run)
     with comm.together():
         arithmetic = [*check(run), *check_evals(run)]
         home = open_run_folder(run)

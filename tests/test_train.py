@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,8 +19,9 @@ from mmcontrast import checkpoint
 from mmcontrast.checkpoint import load_model_state, newest
 from mmcontrast.cli import main
 from mmcontrast.config import dump
-from mmcontrast.errors import CheckpointError, Diverged, RunFolderError
+from mmcontrast.errors import CheckpointError, Diverged, LaunchError, RunFolderError
 from mmcontrast.evaluate.encoder import load_encoder
+from mmcontrast.run_folder import check_ranks_agree, versions
 from mmcontrast.train import train
 from tests.small_run import losses, run_of, tree
 
@@ -60,6 +62,40 @@ def test_a_finished_run_is_left_as_it_is(sets: dict[str, str], tmp_path: Path) -
     before = (first.checkpoint / "MANIFEST.json").read_bytes()
     assert train(run).step == 2
     assert (first.checkpoint / "MANIFEST.json").read_bytes() == before
+
+
+def test_a_checkpoint_of_other_packages_is_gone_on_from_and_said(
+    sets: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(sets, tmp_path / "run", steps=1)
+    train(run)
+    monkeypatch.setattr("mmcontrast.progress.versions", lambda: {**versions(), "torch": "9.9"})
+    assert train(run).step == 1
+    said = f"written with torch {versions()['torch']}, this run has 9.9: it goes on, but not bit for bit"
+    assert capsys.readouterr().out.count(said) == 1
+
+
+def test_ranks_of_other_packages_or_another_config_are_one_message_on_every_rank(
+    sets: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(sets, tmp_path / "run")
+    check_ranks_agree(run)
+
+    def gathered(content: bytes) -> list[bytes]:
+        other = {**json.loads(content), "torch": "9.9"}
+        third = {**other, "optimizer.lr": 0.5, "new.field": 1}
+        return [content, json.dumps(other).encode(), json.dumps(third).encode()]
+
+    monkeypatch.setattr("mmcontrast.comm.gather_bytes", gathered)
+    with pytest.raises(LaunchError) as caught:
+        check_ranks_agree(run)
+    message = str(caught.value)
+    assert f"rank 1, 2: torch is '9.9', on rank 0 '{versions()['torch']}'" in message
+    assert (
+        "rank 2: optimizer.lr is 0.5, on rank 0 0.01" in message
+        and "rank 2: new.field is 1, on rank 0 None" in message
+    )
+    assert caught.value.on_every_rank and caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "missing", "manifest"])

@@ -43,11 +43,12 @@ def without_draws(sets: dict[str, str], out: Path, engine: dict[str, Any]) -> Ru
                   ema={"decay": 0.9}, log={"every_steps": 1, "tensorboard": False})  # fmt: skip
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, 2), (2, 4)))])
 def test_a_run_goes_on_on_another_number_of_ranks(
     sets: dict[str, str], tmp_path: Path, before: int, after: int
 ) -> None:
-    engines: dict[int, dict[str, Any]] = {1: {"type": "local", "device": "cpu"}, 2: {"type": "ddp", "device": "cpu"}}
+    ddp: dict[str, Any] = {"type": "ddp", "device": "cpu"}
+    engines: dict[int, dict[str, Any]] = {1: {"type": "local", "device": "cpu"}, 2: ddp, 4: ddp}
     whole = without_draws(sets, tmp_path / "whole", engines[1])
     run_on(1, whole, tmp_path)
     run_on(before, without_draws(sets, tmp_path / "parts", engines[before]), tmp_path / "first")

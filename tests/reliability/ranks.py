@@ -19,7 +19,9 @@ from mmcontrast.run import Run
 
 # A server that has imported all of it: a rank starts in milliseconds, and no rank inherits another one's threads.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.reliability.built_in", "mmcontrast.train"])
+SERVER.set_forkserver_preload(
+    ["tests.reliability.built_in", "mmcontrast.train", "torch._dynamo", "safetensors.torch", "mmcontrast.engines.ddp"]
+)
 
 
 @dataclass(frozen=True)
