@@ -40,6 +40,7 @@ class Stage:
     then: Hook | None = None
     only: int | None = None
     port_in_use: bool = False
+    quick: bool = False  # whether the watchdog waits for seconds only
 
 
 @dataclass(frozen=True)
@@ -95,21 +96,25 @@ AGAIN = Stage("killed", LOST, at="all")  # all ranks are killed
 NAN_SKIPPED = {"guard": {"on_nonfinite": "skip"}}
 NAN_ROLLED_BACK = {"guard": {"on_nonfinite": "rollback"}}
 
+
+def zero(stage: int) -> dict[str, Any]:
+    """DeepSpeed's engine, with even the smallest weights shared at stage 3."""
+    return {"type": "deepspeed", "device": "cpu", "stage": stage, "persist_elements": 0}
+
+
 KINDS: dict[str, Kind] = {
     "SIGTERM to one rank": Kind((Stage("sigterm", SAVED, says="the same command resumes"),)),
     "SIGUSR1 to one rank": Kind((Stage("sigusr1", SAVED, says="the same command resumes"),)),
     "ctrl-C": Kind((Stage("sigint", (130,), at="all", says="the same command resumes"),)),
     "one rank killed": Kind((Stage("killed", LOST, says="rank 1 (host"),)),
     "all ranks killed": Kind((AGAIN,)),
-    "killed while saving": Kind((Stage("killed_while_saving", LOST, at="first"),), steps=(1, 13)),
+    "killed while saving": Kind((Stage("killed_while_saving", LOST, at="first"),), steps=(1, 12)),
     "killed while resuming": Kind((AGAIN, Stage("killed_while_resuming", LOST))),
-    "one rank frozen": Kind((Stage("frozen", LOST, says="no heartbeat for"),), {"watchdog": QUICK}),
-    "one rank hung": Kind((Stage("hung", (76,), says="no progress for"),), {"watchdog": QUICK}),
+    "one rank frozen": Kind((Stage("frozen", LOST, says="no heartbeat for", quick=True),)),
+    "one rank hung": Kind((Stage("hung", (76,), says="no progress for", quick=True),)),
     "one rank fails": Kind((Stage("failed", (1, 76), says="its own message says why"),)),
     "loader worker killed": Kind((Stage("worker_killed", (76,), says="a loader worker is lost"),), workers=1),
-    "loader worker frozen": Kind(
-        (Stage("worker_frozen", (76,), says="(data)"),), {"watchdog": QUICK}, workers=1, steps=(2, 3)
-    ),
+    "loader worker frozen": Kind((Stage("worker_frozen", (76,), says="(data)", quick=True),), workers=1, steps=(2, 3)),
     "newest checkpoint cut short": Kind(
         (
             Stage("sigterm", SAVED, then=partial(damage_newest, change=truncate)),
@@ -149,6 +154,12 @@ KINDS: dict[str, Kind] = {
     "skipped step, then killed": Kind((Stage("nan_then_killed", LOST),), NAN_SKIPPED, beside="always_nan"),
     "rollback, then killed": Kind((Stage("nan_then_killed", LOST),), NAN_ROLLED_BACK, beside="always_nan"),
     "port in use": Kind((Stage("none", (2,), says="did not meet the others", port_in_use=True),)),
+    **{
+        f"one rank killed under ZeRO {stage}": Kind(
+            (Stage("killed", LOST, says="rank 1 (host"),), {"engine": zero(stage)}
+        )
+        for stage in (1, 2, 3)
+    },
     "rank never started": Kind((Stage("none", (2,), says="did not meet the others", only=0),)),
 }
 IN_CI = (
@@ -208,8 +219,8 @@ class Faults:
             model=built["model"],
             data=data,
             objectives={"main": {"type": "infonce", "pairs": [["image", "text"]]}},
-            engine={"type": "ddp", "device": "cpu"},
-            watchdog=kind.fields.get("watchdog", {"beat_seconds": 0.3}),
+            engine=kind.fields.get("engine", {"type": "ddp", "device": "cpu"}),
+            watchdog={"beat_seconds": 0.3},
             checkpoint={"every_steps": EVERY, "keep": 9, "retry_seconds": 0.01},
             log={"every_steps": 1, "tensorboard": False},
             seed=seed,
@@ -218,9 +229,11 @@ class Faults:
 
     def _start(self, run: Run, stage: Stage, *, step: int) -> Ended:
         start = Start(stage.fault, step, at=stage.at, only=stage.only)
-        if stage.port_in_use or stage.only is not None:  # ranks do not meet: soon enough
-            engine = replace(run.engine, timeout_seconds=10.0)
-            run = replace(run, engine=engine, watchdog=WatchdogConfig(**QUICK))
+        meets = not stage.port_in_use and stage.only is None
+        if not meets:  # that is said after the engine's limit
+            run = replace(run, engine=replace(run.engine, timeout_seconds=10.0))
+        if stage.quick or not meets:
+            run = replace(run, watchdog=WatchdogConfig(**QUICK))
         if not stage.port_in_use:
             return run_ranks(run, start)
         port = free_port()
@@ -231,7 +244,7 @@ class Faults:
 
     def _whole(self, kind: Kind, seed: int) -> Done:
         """The run that nobody interrupts."""
-        what = f"whole {seed} {kind.beside} {kind.damaged} {kind.fields.get('guard')}"
+        what = f"whole {seed} {kind.beside} {kind.damaged} {kind.fields.get('guard')} {kind.fields.get('engine')}"
         if what not in self._wholes:
             home = self.folder / f"whole-{len(self._wholes)}"
             run = self._run(kind, home, seed)
