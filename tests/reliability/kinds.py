@@ -118,14 +118,14 @@ KINDS: dict[str, Kind] = {
     "newest checkpoint cut short": Kind(
         (
             Stage("sigterm", SAVED, then=partial(damage_newest, change=truncate)),
-            Stage("killed", LOST, says="put aside"),
+            Stage("none", (0,), says="put aside"),
         )
     ),
     "newest checkpoint flipped": Kind(
-        (Stage("sigterm", SAVED, then=partial(damage_newest, change=flip)), Stage("killed", LOST, says="put aside"))
+        (Stage("sigterm", SAVED, then=partial(damage_newest, change=flip)), Stage("none", (0,), says="put aside"))
     ),
     "file of newest checkpoint missing": Kind(
-        (Stage("sigterm", SAVED, then=partial(damage_newest, change=None)), Stage("killed", LOST, says="put aside"))
+        (Stage("sigterm", SAVED, then=partial(damage_newest, change=None)), Stage("none", (0,), says="put aside"))
     ),
     "remains of other writers": Kind((Stage("killed", LOST, then=leave_remains),)),
     "full disk": Kind((Stage("full_disk", (0,), at="first", says="ALARM: cannot write checkpoint"),)),
