@@ -43,5 +43,5 @@ def test_histories_are_of_many_kinds() -> None:
 
 
 @pytest.mark.slow
-def test_training_runs_killed_and_resumed_on_other_numbers_of_ranks_read_the_same_rows(tmp_path: Path) -> None:
-    assert real(tmp_path, 2) == []
+def test_a_training_run_killed_and_resumed_on_other_numbers_of_ranks_reads_the_same_rows(tmp_path: Path) -> None:
+    assert real(tmp_path, 1) == []
