@@ -10,6 +10,7 @@ import atexit
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from mmcontrast.errors import LaunchError, MMContrastError
 
+GRACE_SECONDS = 5.0  # that torch's own time limit may be late
 _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
@@ -84,20 +86,39 @@ def start(where: torch.device, *, timeout_seconds: float) -> None:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=limit)
         return
     host, port = _meeting_point()
+    missed = (
+        f"rank {who.rank} of {who.world_size} did not meet the others at {host}:{port} within {timeout_seconds:g} s: "
+        "{reason}. Were all ranks started, is MASTER_ADDR reachable and MASTER_PORT free?"
+    )
+    silent = missed.format(reason="whoever listens there does not answer")
     try:
-        dist.init_process_group(
-            backend,
-            init_method=f"tcp://{host}:{port}",
-            rank=who.rank,
-            world_size=who.world_size,
-            timeout=limit,
-        )
+        with _ended_after(timeout_seconds + GRACE_SECONDS, silent):
+            dist.init_process_group(
+                backend,
+                init_method=f"tcp://{host}:{port}",
+                rank=who.rank,
+                world_size=who.world_size,
+                timeout=limit,
+            )
     except (dist.DistError, RuntimeError, ValueError) as error:
-        raise LaunchError(
-            f"rank {who.rank} of {who.world_size} did not meet the others at {host}:{port} within "
-            f"{timeout_seconds:g} s: {str(error).splitlines()[0]}. Were all ranks started, is MASTER_ADDR reachable "
-            "and MASTER_PORT free?"
-        ) from error
+        raise LaunchError(missed.format(reason=str(error).splitlines()[0])) from error
+
+
+@contextmanager
+def _ended_after(seconds: float, message: str) -> Iterator[None]:
+    """End the process with a message if a block takes longer: torch waits for ever for the answer of a stranger."""
+
+    def end() -> None:
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        os._exit(LaunchError.exit_code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _meeting_point() -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -69,6 +70,20 @@ def test_a_port_in_use_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
                                 "MASTER_PORT": str(taken.getsockname()[1])})  # fmt: skip
         with pytest.raises(LaunchError, match="MASTER_PORT free"):
             comm.start(torch.device("cpu"), timeout_seconds=2)
+
+
+def test_a_stranger_who_listens_and_says_nothing_is_one_error() -> None:
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        program = "import torch; from mmcontrast import comm; comm.start(torch.device('cpu'), timeout_seconds=1)"
+        environment = {**os.environ, "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                       "MASTER_PORT": str(stranger.getsockname()[1])}  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+    assert done.returncode == 2, done.stderr
+    assert "does not answer. Were all ranks started, is MASTER_ADDR reachable and MASTER_PORT free?" in done.stderr
 
 
 def one_rank_fails() -> list[str]:

@@ -102,6 +102,7 @@ def _rank(
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    multiprocessing.set_start_method("fork", force=True)  # of loading processes: what a rank's own start would have
     import torch
 
     from mmcontrast import cli
