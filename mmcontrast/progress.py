@@ -9,7 +9,8 @@ from typing import Any
 from mmcontrast import comm
 from mmcontrast.checkpoint import Clock
 from mmcontrast.checkpoint.writer import Checkpoints
-from mmcontrast.data.loader import Loaded, Loader
+from mmcontrast.data.handover import Loaded
+from mmcontrast.data.loader import Loader
 from mmcontrast.data.quarantine import Quarantine
 from mmcontrast.engines.base import Engine
 from mmcontrast.errors import BadSamples

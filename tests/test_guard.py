@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from mmcontrast.checkpoint import load_model_state, newest
-from mmcontrast.data.loader import Loaded, Loader
+from mmcontrast.data.handover import Loaded
+from mmcontrast.data.loader import Loader
 from mmcontrast.errors import Diverged
 from mmcontrast.guard import Guard, GuardConfig
 from mmcontrast.journal import Entry, Journal

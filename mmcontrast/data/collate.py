@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
-from mmcontrast.allocator import take_pages
+from mmcontrast.data.canvas import Canvas, empty
 from mmcontrast.data.decoded import Drawn
 from mmcontrast.data.labels import Label, stacked_labels
 from mmcontrast.front_ends.fusion import blank_mels
@@ -44,6 +43,7 @@ def collate(
     specs: Mapping[str, InputSpec],
     encode: Mapping[str, Encode],
     labels: Mapping[str, Label] | None = None,
+    canvases: Mapping[str, Canvas] | None = None,
 ) -> Batch:
     """Stack rows into columns; a row that lacks a column is absent there.
 
@@ -51,29 +51,38 @@ def collate(
         specs: column name -> what its tower asks for; each becomes a column, if need be with no row present.
         encode: text column -> tokenizer.
         labels: what each label of the batch is like, beside the group.
+        canvases: image column -> where its pictures may lie already.
     """
     columns = {}
     for name in sorted(specs):
         present = torch.tensor([name in row.values for row in rows])
         cells = [row.values[name] for row in rows if name in row.values]
-        columns[name] = _column(specs[name], cells, present, encode.get(name))
+        columns[name] = _column(specs[name], cells, present, encode.get(name), (canvases or {}).get(name))
     group = torch.tensor([row.group for row in rows], dtype=torch.int64)
     stacks = stacked_labels([row.labels for row in rows], labels or {})
     return Batch(columns, {"group": group, **stacks}, [row.key for row in rows])
 
 
-def _column(spec: InputSpec, cells: list[Any], present: Tensor, encode: Encode | None) -> Column:
+def _column(
+    spec: InputSpec, cells: list[Any], present: Tensor, encode: Encode | None, canvas: Canvas | None
+) -> Column:
     if isinstance(spec, ImageSpec):
-        shape, kind, modality = (3, spec.size, spec.size), torch.uint8, "image"
-        filled = [torch.from_numpy(cell) for cell in cells]
-    elif isinstance(spec, AudioSpec):
+        return Column("image", stacked_pictures(spec, cells, canvas), present)
+    if isinstance(spec, AudioSpec):
         return Column("audio", stacked_sounds(spec, cells), present)
-    else:
-        assert encode is not None, "a text column needs a tokenizer"
-        filled = pad_ids([encode(cell) for cell in cells])
-        shape, kind, modality = (len(filled[0]) if filled else 1,), torch.int64, "text"  # type: ignore[assignment]
-    values = stacked(filled) if filled else torch.zeros(0, *shape, dtype=kind)
-    return Column(modality, values, present)
+    assert encode is not None, "a text column needs a tokenizer"
+    ids = pad_ids([encode(cell) for cell in cells])
+    return Column("text", stacked(ids) if ids else torch.zeros(0, 1, dtype=torch.int64), present)
+
+
+def stacked_pictures(spec: ImageSpec, cells: list[Any], canvas: Canvas | None = None) -> Tensor:
+    """Pictures (P, 3, size, size), uint8; their bytes lie pixel by pixel, as decoders write them."""
+    if not cells:
+        return torch.zeros(0, 3, spec.size, spec.size, dtype=torch.uint8)
+    whole = None if canvas is None else canvas.filled(cells)
+    if whole is None:
+        whole = stacked([torch.from_numpy(cell.transpose(1, 2, 0)) for cell in cells])
+    return whole.permute(0, 3, 1, 2)
 
 
 def stacked_sounds(spec: AudioSpec, cells: list[Any]) -> Values:
@@ -86,14 +95,8 @@ def stacked_sounds(spec: AudioSpec, cells: list[Any]) -> Values:
 
 
 def stacked(cells: list[Tensor]) -> Tensor:
-    """Stack cells of one shape; in a loading process straight into the memory that it shares with the trainer."""
-    if get_worker_info() is None:
-        return torch.stack(cells)
-    first = cells[0]
-    storage = torch.UntypedStorage._new_shared(len(cells) * first.nbytes)
-    take_pages(storage.data_ptr(), storage.nbytes())
-    whole = torch.empty(0, dtype=first.dtype).set_(storage).view(len(cells), *first.shape)
-    return torch.stack(cells, out=whole)
+    """Stack cells of one shape."""
+    return torch.stack(cells, out=empty((len(cells), *cells[0].shape), cells[0].dtype))
 
 
 def pad_ids(rows: list[list[int]], *, pad_id: int = 0) -> list[Tensor]:

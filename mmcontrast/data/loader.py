@@ -5,34 +5,35 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from mmcontrast import comm
 from mmcontrast.allocator import keep_freed_memory
 from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, config
 from mmcontrast.data.accounting import Account, accounts
+from mmcontrast.data.canvas import Canvas
 from mmcontrast.data.collate import collate, encoders
 from mmcontrast.data.columns import joined_labels
 from mmcontrast.data.decoded import Drawn, completed
+from mmcontrast.data.handover import Loaded, Unfinished
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.mixture import Draw, Mixture, Share, Stage
 from mmcontrast.data.quarantine import BadRow, QuarantineConfig
+from mmcontrast.data.row_order import line_order
 from mmcontrast.data.shards import ShardSet
-from mmcontrast.data.source import Source, SourceConfig, line_order, open_rows
+from mmcontrast.data.source import Source, SourceConfig, open_rows
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.streaming import StreamedShards
 from mmcontrast.errors import BadSamples, MMContrastError, SkipSample, did_you_mean
-from mmcontrast.specs import InputSpec
-from mmcontrast.types import Batch
+from mmcontrast.specs import ImageSpec, InputSpec
 
 STREAM = "stream/"  # what a checkpoint's names of streams begin with
+AHEAD_ROWS = 16  # whose bytes are read before the first of them is decoded
 MAX_SUBSTITUTES = 100  # tries to replace one bad row
 
 
@@ -77,26 +78,6 @@ class DataConfig:
                     )
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A batch, and what happened while it was made."""
-
-    batch: Batch
-    bad: list[BadRow] = field(default_factory=list)  # rows that others replaced
-    delivered: dict[str, int] = field(default_factory=dict)  # source -> rows that stand in their own place
-    sources: Int[Tensor, " B"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))  # in Loader.names
-    worker: int = 0  # that made it
-    reached: dict[str, int] = field(default_factory=dict)  # streamed source -> first shard it has not finished
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A batch that could not be made."""
-
-    bad: list[BadRow]
-    error: MMContrastError  # carried as it is: a DataLoader would pass on its traceback as the message
-
-
 class _Steps(Dataset[Loaded | Unfinished]):
     """Map from step to this rank's rows of the global batch; runs inside loader workers."""
 
@@ -139,12 +120,19 @@ class _Steps(Dataset[Loaded | Unfinished]):
         first = self.rank * len(draws)
         names = [draws.names[source] for source in draws.source.tolist()]
         rows: list[Drawn] = []
+        canvases = {name: Canvas(mine) for name, spec in self.specs.items() if isinstance(spec, ImageSpec)}
         own: Counter[str] = Counter()
-        for number, (name, position) in enumerate(zip(names, draws.position.tolist(), strict=True)):
+        positions = draws.position.tolist()
+        for number, (name, position) in enumerate(zip(names, positions, strict=True)):
+            if number % AHEAD_ROWS == 0:
+                self._read_ahead(names[number : number + AHEAD_ROWS], positions[number : number + AHEAD_ROWS])
             before = len(bad)
+            for canvas in canvases.values():
+                canvas.row = number
+            self.sources[name].canvases = canvases
             rows.append(self._draw(self.sources[name], position, bad, batch=step, row=first + number))
             own[name] += len(bad) == before
-        batch = collate(completed(rows), specs=self.specs, encode=self.encode, labels=self.labels)
+        batch = collate(completed(rows), specs=self.specs, encode=self.encode, labels=self.labels, canvases=canvases)
         return Loaded(
             batch,
             bad,
@@ -153,6 +141,11 @@ class _Steps(Dataset[Loaded | Unfinished]):
             worker=worker,
             reached={name: stream.reached for name, stream in self.streams.items()},
         )
+
+    def _read_ahead(self, names: list[str], positions: list[int]) -> None:
+        for name in set(names) - set(self.streams):
+            mine = zip(names, positions, strict=True)
+            self.sources[name].read_ahead([position for each, position in mine if each == name])
 
     def restart(self, firsts: dict[str, int]) -> None:
         """Let streams begin anew at these numbers of their lines of shards."""

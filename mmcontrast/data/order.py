@@ -17,9 +17,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from numpy.random.bit_generator import ISeedSequence
 
 
 def stable_hash(*parts: object) -> int:
@@ -33,7 +35,19 @@ def generator(*parts: object) -> np.random.Generator:
 
     Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (Philox).
     """
-    return np.random.Generator(np.random.Philox(key=stable_hash(*parts)))
+    return np.random.Generator(np.random.Philox(_Key(stable_hash(*parts))))
+
+
+class _Key(ISeedSequence):
+    """Hands a key to Philox as ``Philox(key=...)`` takes it, without asking the system for entropy first."""
+
+    def __init__(self, key: int) -> None:
+        self._words = np.array((key, 0), dtype=np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        """The two words of the key."""
+        assert (n_words, np.dtype(dtype)) == (2, np.uint64), "Philox has a key of two words"
+        return self._words
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ keyed by (seed, name, epoch, row).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from mmcontrast.config import OneOf, Positive, config
-from mmcontrast.data.caption_lengths import caption_lengths
+from mmcontrast.data.canvas import Canvas
 from mmcontrast.data.decode import decode_audio, decode_image
 from mmcontrast.data.decoded import Decoded, Drawn
 from mmcontrast.data.derivations import DERIVATIONS
@@ -25,11 +25,12 @@ from mmcontrast.data.labels import Label, read_label
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.data.mixture import WhenDry
-from mmcontrast.data.order import Buckets, LineOrder, generator, stable_hash
+from mmcontrast.data.order import LineOrder, generator, stable_hash
 from mmcontrast.data.row_captions import check_texts, read_captions
+from mmcontrast.data.row_order import matching_rows
 from mmcontrast.data.shards import RawRow, ShardSet, open_shards
 from mmcontrast.data.storage import Storage
-from mmcontrast.data.streaming import StreamConfig, StreamedShards, StreamOrder
+from mmcontrast.data.streaming import StreamConfig, StreamedShards
 from mmcontrast.data.transforms.audio import AudioTransform, check_audio, train_audio
 from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.jpeg import is_jpeg, train_jpeg
@@ -116,6 +117,8 @@ class Source:
         originals = {made.config.of: spec for made, spec in self.derived.values()}
         self.specs = {column: spec for column, spec in (originals | dict(specs)).items() if column in columns}
         self._cache: dict[int, Decoded] = {}
+        self.canvases: Mapping[str, Canvas] = {}  # image column -> where the picture of the next row drawn may go
+        self._ahead: dict[int, RawRow] = {}  # row -> what read_ahead found
         others = generator("order", seed, f"{name} captions", 0)
         self._captions_of = others.permutation(len(self.shards)) if config.shuffle_captions else np.empty(0, np.int64)
         self._excluded = read_excluded(config.splice.exclude) if config.splice is not None else frozenset()
@@ -127,6 +130,22 @@ class Source:
         """Return (epoch, row) of a position in the line."""
         epoch, row = self.order.locate_one(position)
         return epoch, self.rows[row]
+
+    def read_ahead(self, positions: Sequence[int]) -> None:
+        """Read the bytes of rows that are about to be drawn; a row that cannot be read is left to its draw.
+
+        Row by row between the decoding of pictures, the same work takes twice as long: each time the processor has
+        forgotten the code.
+
+        Raises:
+            ShardError: a shard cannot be read, and the config says that this ends the run.
+        """
+        self._ahead.clear()
+        for position in positions:
+            _, row = self.locate(position)
+            if row not in self._cache:
+                with suppress(SkipSample):
+                    self._ahead[row] = self.shards[row]
 
     def draw(self, position: int, *, cache: bool) -> Drawn:
         """Decode and transform the row at ``position``; :func:`~mmcontrast.data.decoded.completed` makes the rest.
@@ -157,7 +176,7 @@ class Source:
             if column not in cells:
                 continue
             make_rng = partial(generator, "row", self.seed, self.name, epoch, row, column)
-            values[column] = self._view(cells[column], spec, make_rng, key=key)
+            values[column] = self._view(cells[column], spec, make_rng, key=key, canvas=self.canvases.get(column))
         for column, (made, spec) in self.derived.items():
             of = made.config.of
             if of in values:
@@ -181,7 +200,14 @@ class Source:
         return Drawn(key, values, group, labels, later)
 
     def _view(
-        self, cell: Any, spec: InputSpec, make_rng: Callable[[], np.random.Generator], *, key: str, **changes: Any
+        self,
+        cell: Any,
+        spec: InputSpec,
+        make_rng: Callable[[], np.random.Generator],
+        *,
+        key: str,
+        canvas: Canvas | None = None,
+        **changes: Any,
     ) -> Any:
         """One cell's random view; pictures and sounds may still be bytes, of which only a part is decoded."""
         config = self.config
@@ -190,7 +216,15 @@ class Source:
             config = replace(config, **{modality: replace(getattr(config, modality), **changes)})
         if isinstance(spec, ImageSpec):
             if isinstance(cell, bytes):
-                return train_jpeg(cell, config.image, size=spec.size, make_rng=make_rng, key=key, limits=self.limits)
+                return train_jpeg(
+                    cell,
+                    config.image,
+                    size=spec.size,
+                    make_rng=make_rng,
+                    key=key,
+                    limits=self.limits,
+                    canvas=canvas,
+                )
             return train_image(cell, config.image, size=spec.size, rng=make_rng())
         if isinstance(spec, TextSpec):
             return train_text(cell, config.text, make_rng)
@@ -214,7 +248,7 @@ class Source:
         return found
 
     def _decode(self, row: int, *, whole_sounds: bool) -> Decoded:
-        raw = self.shards[row]
+        raw = self._ahead.pop(row, None) or self.shards[row]
         cells = {}
         for column, spec in self.specs.items():
             cell_spec = self.shards.manifest.columns[column]
@@ -296,73 +330,6 @@ def _blamed(row: int) -> Iterator[None]:
     except SkipSample as error:
         error.row = row if error.row is None else error.row
         raise
-
-
-def line_order(
-    config: SourceConfig,
-    *,
-    shards: ShardSet | StreamedShards,
-    name: str,
-    seed: int,
-    block_rows: int,
-    lanes: int,
-    batch_rows: int = 1,
-    bucket_batches: int = 0,
-) -> LineOrder:
-    """The order of a source's rows.
-
-    Raises:
-        ConfigError: no row has the fields that ``where`` asks for, or ``bucket_batches`` cannot be had.
-    """
-    if isinstance(shards, StreamedShards):
-        if bucket_batches:
-            raise ConfigError(f"source '{name}': data.bucket_batches needs an index, and a stream has none.")
-        return StreamOrder(len(shards))
-    shard_rows = np.array([shard.rows for shard in shards.manifest.shards])
-    if config.where:
-        rows = np.asarray(matching_rows(shards, config.where, name=name))
-        ends = np.searchsorted(rows, np.cumsum(shard_rows))
-        shard_rows = np.diff(ends, prepend=0)
-    buckets = None
-    if bucket_batches:
-        buckets = Buckets(_lengths(config, shards, name=name, block_rows=block_rows), batch_rows, bucket_batches)
-    return LineOrder(shard_rows.tolist(), seed=seed, name=name, block_rows=block_rows, lanes=lanes, buckets=buckets)
-
-
-def _lengths(config: SourceConfig, shards: ShardSet, *, name: str, block_rows: int) -> np.ndarray:
-    rows = np.asarray(matching_rows(shards, config.where, name=name))
-    column = shards.manifest.columns.get("text")
-    if column is None and not config.text.fields:
-        raise ConfigError(f"source '{name}': data.bucket_batches sorts by captions, and it has no column 'text'.")
-    if len(rows) > block_rows:
-        raise ConfigError(
-            f"source '{name}': data.bucket_batches needs sources that are shuffled whole. Raise data.block_rows from "
-            f"{block_rows:,} to its {len(rows):,} rows."
-        )
-    column = column or ColumnSpec(modality="text", extension="json")
-    return caption_lengths(shards, column, tuple(config.text.fields))[rows]
-
-
-def matching_rows(shards: ShardSet | StreamedShards, where: dict[str, str], *, name: str) -> Sequence[int]:
-    """Positions of the rows whose JSON fields have the wanted values.
-
-    Raises:
-        ConfigError: none has.
-    """
-    found = _rows_where(shards, tuple(sorted(where.items())))
-    if not found:
-        raise ConfigError(f"source '{name}': no row has {where}.")
-    return found
-
-
-@lru_cache(maxsize=64)
-def _rows_where(shards: ShardSet | StreamedShards, where: tuple[tuple[str, str], ...]) -> Sequence[int]:
-    """Read every row's JSON once a process: the check asks first, the loader again."""
-    if not where:
-        return range(len(shards))
-    assert isinstance(shards, ShardSet), "a stream has no where"
-    infos = ((row, shards.info(row)) for row in range(len(shards)))
-    return [row for row, info in infos if all(str(info.get(field)) == value for field, value in where)]
 
 
 def open_rows(

@@ -20,6 +20,7 @@ from mmcontrast.towers.hugging_face_folder import (
     read_settings,
     transformers_layout,
 )
+from mmcontrast.towers.pixels import normalised
 from mmcontrast.towers.timm_image import Channels
 from mmcontrast.types import Features
 
@@ -69,7 +70,7 @@ class HuggingFaceImage(Tower):
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
         assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        out = self.inner(pixel_values=(values - self.mean).div_(self.std))
+        out = self.inner(pixel_values=normalised(values, self.mean, self.std))
         tokens = out.last_hidden_state
         if self.config.pooling == "pooler":
             if getattr(out, "pooler_output", None) is None:

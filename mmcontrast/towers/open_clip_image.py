@@ -18,6 +18,7 @@ from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.patch_convolution import replace_patch_convolutions
+from mmcontrast.towers.pixels import normalised
 from mmcontrast.towers.timm_image import Channels, checkpoint_timm, timm_layout
 from mmcontrast.types import Features
 
@@ -84,7 +85,7 @@ class OpenCLIPImage(Tower):
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
         assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        return Features(self.inner((values - self.mean).div_(self.std)))
+        return Features(self.inner(normalised(values, self.mean, self.std)))
 
     def layout(self) -> Layout:
         """Patches, class and places; blocks; norm, pooling and projection."""

@@ -16,6 +16,7 @@ from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.patch_convolution import replace_patch_convolutions
+from mmcontrast.towers.pixels import normalised
 from mmcontrast.types import Features
 
 Channels = tuple[float, float, float]  # red, green, blue
@@ -69,7 +70,7 @@ class TimmImage(Tower):
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
         assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        return Features(self.inner((values - self.mean).div_(self.std)))
+        return Features(self.inner(normalised(values, self.mean, self.std)))
 
     def layout(self) -> Layout:
         """As timm groups the model."""

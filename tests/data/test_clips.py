@@ -10,8 +10,9 @@ import torch
 
 from mmcontrast.config import parse
 from mmcontrast.data.collate import stacked_sounds
+from mmcontrast.data.row_order import line_order
 from mmcontrast.data.shards import open_shards
-from mmcontrast.data.source import Source, SourceConfig, line_order
+from mmcontrast.data.source import Source, SourceConfig
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.clip import filled, heard, windows
 from mmcontrast.errors import ConfigError

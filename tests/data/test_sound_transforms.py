@@ -10,8 +10,9 @@ import pytest
 
 from mmcontrast.config import parse
 from mmcontrast.data.limits import Limits
+from mmcontrast.data.row_order import line_order
 from mmcontrast.data.shards import open_shards
-from mmcontrast.data.source import Source, SourceConfig, check_source, line_order
+from mmcontrast.data.source import Source, SourceConfig, check_source
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.transforms.audio import AudioTransform, train_audio
 from mmcontrast.data.transforms.background import Background, with_background

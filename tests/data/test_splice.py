@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmcontrast.data.row_order import line_order
 from mmcontrast.data.shards import open_shards
-from mmcontrast.data.source import Source, SourceConfig, line_order
+from mmcontrast.data.source import Source, SourceConfig
 from mmcontrast.data.transforms.splice import Splice, joined, mixed, read_excluded, spliced
 from mmcontrast.errors import ConfigError
 from tests.data.test_loader import SPECS

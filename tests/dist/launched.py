@@ -63,7 +63,8 @@ def ended(processes: list[subprocess.Popen[str]], *, seconds: float) -> list[int
 
 
 def _build_in(fault: str) -> None:
-    from mmcontrast.data.loader import Loaded, Loader
+    from mmcontrast.data.handover import Loaded
+    from mmcontrast.data.loader import Loader
 
     original = Loader.__next__
 

@@ -44,9 +44,12 @@ def train_image(image: Image.Image, config: ImageTransform, *, size: int, rng: n
 
 
 def finish(view: np.ndarray, config: ImageTransform, *, rng: np.random.Generator) -> np.ndarray:
-    """Flip and change the colours of a cropped and resized view, uint8 of shape (3, S, S); then policy and erasing."""
+    """Flip and change the colours of a cropped and resized view, uint8 of shape (3, S, S); then policy and erasing.
+
+    Its bytes may lie pixel by pixel, or colour by colour.
+    """
     if rng.random() < config.flip:
-        view = view[:, :, ::-1]
+        view = view[:, :, ::-1].copy(order="K")
     view = _with_colors(view, config, rng)
     if config.policy is not None and rng.random() < config.policy.probability:
         view = apply_policy(view, config.policy, rng)
@@ -58,7 +61,7 @@ def finish(view: np.ndarray, config: ImageTransform, *, rng: np.random.Generator
 def _with_colors(view: np.ndarray, config: ImageTransform, rng: np.random.Generator) -> np.ndarray:
     gray = rng.random() if not (config.color or config.hue) else None
     if gray is not None and gray >= config.grayscale:
-        return np.ascontiguousarray(view)
+        return view
     image = Image.fromarray(np.ascontiguousarray(view.transpose(1, 2, 0)))
     if config.color:
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
+from mmcontrast.data.canvas import Canvas
 from mmcontrast.data.decode import decode_image, fits
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.transforms.image import ImageTransform, finish, random_box, train_image
@@ -31,6 +33,7 @@ def train_jpeg(
     make_rng: Callable[[], np.random.Generator],
     key: str,
     limits: Limits | None = None,
+    canvas: Canvas | None = None,
 ) -> np.ndarray:
     """Return a random view as uint8 of shape (3, size, size): the same crop as the exact decoder's.
 
@@ -38,6 +41,7 @@ def train_jpeg(
 
     Args:
         make_rng: returns the row's generator at its start.
+        canvas: where the view may be written.
 
     Raises:
         SkipSample: not a picture, damaged, or over a limit.
@@ -45,14 +49,20 @@ def train_jpeg(
     limits = limits or Limits()
     view = None
     if not config.rotate_degrees:
-        view = _scaled_view(content, config, size=size, rng=make_rng(), limits=limits)
+        view = _scaled_view(content, config, size=size, rng=make_rng(), limits=limits, canvas=canvas)
     if view is not None:
         return view
     return train_image(decode_image(content, key=key, limits=limits), config, size=size, rng=make_rng())
 
 
 def _scaled_view(
-    content: bytes, config: ImageTransform, *, size: int, rng: np.random.Generator, limits: Limits
+    content: bytes,
+    config: ImageTransform,
+    *,
+    size: int,
+    rng: np.random.Generator,
+    limits: Limits,
+    canvas: Canvas | None,
 ) -> np.ndarray | None:
     import simplejpeg
 
@@ -76,10 +86,18 @@ def _scaled_view(
     left, right = (side * pixels.shape[1] / width for side in (left, right))
     top, bottom = (side * pixels.shape[0] / height for side in (top, bottom))
     first_row, first_column = round(top), round(left)
-    box = pixels[
-        first_row : max(round(bottom), first_row + 1), first_column : max(round(right), first_column + 1)
-    ]  # (H, W, 3)
-    view = torch.nn.functional.interpolate(
-        torch.from_numpy(box).permute(2, 0, 1)[None], (size, size), mode="bicubic", antialias=True
-    )
-    return finish(view[0].numpy(), config, rng=rng)
+    box = pixels[first_row : max(round(bottom), first_row + 1), first_column : max(round(right), first_column + 1)]
+    place = np.empty((size, size, 3), np.uint8) if canvas is None else canvas.place(size)
+    resize_into(place, box)
+    return finish(place.transpose(2, 0, 1), config, rng=rng)
+
+
+def resize_into(place: UInt8[np.ndarray, "height width 3"], pixels: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Resize with torch's vectorised bicubic filter, which stretches over what it shrinks.
+
+    Relations: ``torch.nn.functional.interpolate(mode="bicubic", antialias=True)``, which has no ``out``.
+    """
+    # Strides of a channels-last batch: the filter then neither unpacks nor packs.
+    batch = torch.from_numpy(np.ascontiguousarray(pixels)[None]).permute(0, 3, 1, 2)
+    out = torch.from_numpy(place[None]).permute(0, 3, 1, 2)
+    torch.ops.aten._upsample_bicubic2d_aa.out(batch, list(place.shape[:2]), False, None, None, out=out)

@@ -1,0 +1,61 @@
+"""Memory of a batch's pictures, taken before they are made, so that each is resized straight into its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from mmcontrast.allocator import take_pages
+from mmcontrast.data.handover import is_small
+
+
+class Canvas:
+    """Places for the pictures of one column of a batch; letter: P pictures."""
+
+    def __init__(self, rows: int) -> None:
+        """Take no memory yet.
+
+        Args:
+            rows: of the batch.
+        """
+        self.row = 0  # that is being drawn
+        self._rows = rows
+        self._whole: Tensor | None = None
+
+    def place(self, size: int) -> UInt8[np.ndarray, "size size 3"]:
+        """Where the picture of the current row goes; a row that is drawn again gets the same place."""
+        if self._whole is None:
+            self._whole = empty((self._rows, size, size, 3), torch.uint8)
+        return self._whole[self.row].numpy()
+
+    def filled(self, cells: Sequence[np.ndarray]) -> UInt8[Tensor, "P size size 3"] | None:
+        """The memory with a picture of every row, each copied where it was not made in place.
+
+        None where some row has none, or none was made here.
+
+        Args:
+            cells: uint8 of shape (3, size, size), in the order of the rows.
+        """
+        whole = self._whole
+        if whole is None or len(cells) != self._rows:
+            return None
+        for place, cell in zip(whole, cells, strict=True):
+            if cell.ctypes.data != place.data_ptr() or cell.strides != (1, 3 * cell.shape[2], 3):
+                place.copy_(torch.from_numpy(cell.transpose(1, 2, 0)))
+        return whole
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor; a large one in a loading process lies in memory shared with the trainer."""
+    num_bytes = prod(shape) * dtype.itemsize
+    if get_worker_info() is None or is_small(num_bytes):
+        return torch.empty(shape, dtype=dtype)
+    storage = torch.UntypedStorage._new_shared(num_bytes)
+    take_pages(storage.data_ptr(), storage.nbytes())
+    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
