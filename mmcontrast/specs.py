@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
@@ -49,10 +49,29 @@ class ClipLength:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PatchSequence:
+    """Pictures keep their shape: each becomes as many square patches as fit a budget."""
+
+    patch: int  # pixels of a side
+    tokens: int  # most patches of a picture, and what a batch is padded to
+    train_tokens: tuple[int, ...] = ()  # one of these instead is drawn for each step of training; none: always tokens
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """The loader brings uint8 pictures of shape (B, 3, size, size); towers normalise them themselves."""
+    """The loader brings uint8 pictures of shape (B, 3, size, size); towers normalise them themselves.
+
+    With ``sequence`` it brings patches instead, as :func:`mmcontrast.data.transforms.sequence.padded` lays them out.
+    """
 
     size: int  # pixels
+    sequence: PatchSequence | None = None
+
+    def at(self, tokens: int | None) -> ImageSpec:
+        """The same with another budget of patches, where there is one."""
+        if self.sequence is None or tokens is None:
+            return self
+        return replace(self, sequence=replace(self.sequence, tokens=tokens))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from mmcontrast.data.canvas import Canvas, empty
 from mmcontrast.data.decoded import Drawn
 from mmcontrast.data.labels import Label, stacked_labels
+from mmcontrast.data.transforms.sequence import padded
 from mmcontrast.front_ends.fusion import blank_mels
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
@@ -75,8 +76,10 @@ def _column(
     return Column("text", stacked(ids) if ids else torch.zeros(0, 1, dtype=torch.int64), present)
 
 
-def stacked_pictures(spec: ImageSpec, cells: list[Any], canvas: Canvas | None = None) -> Tensor:
-    """Pictures (P, 3, size, size), uint8; their bytes lie pixel by pixel, as decoders write them."""
+def stacked_pictures(spec: ImageSpec, cells: list[Any], canvas: Canvas | None = None) -> Values:
+    """Pictures (P, 3, size, size), uint8, whose bytes lie pixel by pixel, as decoders write them; or patches."""
+    if spec.sequence is not None:
+        return padded(cells, spec.sequence, empty=empty)
     if not cells:
         return torch.zeros(0, 3, spec.size, spec.size, dtype=torch.uint8)
     whole = None if canvas is None else canvas.filled(cells)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mmcontrast.data.limits import Limits
+from mmcontrast.data.sound_bytes import SoundBytes
 from mmcontrast.errors import SkipSample
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -135,7 +136,7 @@ def audio_seconds(content: bytes, *, key: str) -> float:
     import soundfile
 
     with _named_failures(key, cause="audio_decode", what="sound"):
-        return float(soundfile.info(io.BytesIO(content)).duration)
+        return float(soundfile.info(SoundBytes(content)).duration)
 
 
 def fallback_container(content: bytes) -> str | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 
 from mmcontrast.data.decode import BLOCK_SAMPLES, check_rate, check_samples
 from mmcontrast.data.limits import Limits
+from mmcontrast.data.sound_bytes import SoundBytes
 
 
 def read_window(
@@ -23,7 +22,7 @@ def read_window(
     """
     import soundfile
 
-    with soundfile.SoundFile(io.BytesIO(content)) as sound:
+    with soundfile.SoundFile(SoundBytes(content)) as sound:
         check_rate(key, sound.samplerate, sound.channels, limits)
         if start_seconds:
             sound.seek(min(round(start_seconds * sound.samplerate), sound.frames))

@@ -23,6 +23,7 @@ from mmcontrast.data.decoded import Drawn, completed
 from mmcontrast.data.handover import Loaded, Unfinished
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.mixture import Draw, Mixture, Share, Stage
+from mmcontrast.data.order import generator
 from mmcontrast.data.quarantine import BadRow, QuarantineConfig
 from mmcontrast.data.row_order import line_order
 from mmcontrast.data.shards import ShardSet
@@ -120,7 +121,9 @@ class _Steps(Dataset[Loaded | Unfinished]):
         first = self.rank * len(draws)
         names = [draws.names[source] for source in draws.source.tolist()]
         rows: list[Drawn] = []
-        canvases = {name: Canvas(mine) for name, spec in self.specs.items() if isinstance(spec, ImageSpec)}
+        tokens = self._tokens(step)
+        specs = {name: spec.at(tokens) if isinstance(spec, ImageSpec) else spec for name, spec in self.specs.items()}
+        canvases = {name: Canvas(mine) for name, spec in specs.items() if isinstance(spec, ImageSpec)}
         own: Counter[str] = Counter()
         positions = draws.position.tolist()
         for number, (name, position) in enumerate(zip(names, positions, strict=True)):
@@ -129,10 +132,10 @@ class _Steps(Dataset[Loaded | Unfinished]):
             before = len(bad)
             for canvas in canvases.values():
                 canvas.row = number
-            self.sources[name].canvases = canvases
+            self.sources[name].canvases, self.sources[name].tokens = canvases, tokens
             rows.append(self._draw(self.sources[name], position, bad, batch=step, row=first + number))
             own[name] += len(bad) == before
-        batch = collate(completed(rows), specs=self.specs, encode=self.encode, labels=self.labels, canvases=canvases)
+        batch = collate(completed(rows), specs=specs, encode=self.encode, labels=self.labels, canvases=canvases)
         return Loaded(
             batch,
             bad,
@@ -141,6 +144,13 @@ class _Steps(Dataset[Loaded | Unfinished]):
             worker=worker,
             reached={name: stream.reached for name, stream in self.streams.items()},
         )
+
+    def _tokens(self, step: int) -> int | None:
+        """Patches of this step's pictures at most, on every rank; None where towers read whole pictures."""
+        sequences = [spec.sequence for spec in self.specs.values() if isinstance(spec, ImageSpec) and spec.sequence]
+        if not sequences or not sequences[0].train_tokens:
+            return None
+        return int(generator("tokens", self.mixture.seed, step).choice(sequences[0].train_tokens))
 
     def _read_ahead(self, names: list[str], positions: list[int]) -> None:
         for name in set(names) - set(self.streams):

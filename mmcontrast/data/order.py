@@ -35,7 +35,8 @@ def generator(*parts: object) -> np.random.Generator:
 
     Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (Philox).
     """
-    return np.random.Generator(np.random.Philox(_Key(stable_hash(*parts))))
+    key: Any = _Key(stable_hash(*parts))  # numpy's stub names one subclass of ISeedSequence alone
+    return np.random.Generator(np.random.Philox(key))
 
 
 class _Key(ISeedSequence):

@@ -36,6 +36,7 @@ from mmcontrast.data.transforms.image import ImageTransform, train_image
 from mmcontrast.data.transforms.jpeg import is_jpeg, train_jpeg
 from mmcontrast.data.transforms.mix import Mix
 from mmcontrast.data.transforms.scene import SceneConfig
+from mmcontrast.data.transforms.sequence import cut
 from mmcontrast.data.transforms.splice import Splice, read_excluded
 from mmcontrast.data.transforms.text import TextTransform, train_text
 from mmcontrast.data.transforms.window import random_window
@@ -118,6 +119,7 @@ class Source:
         self.specs = {column: spec for column, spec in (originals | dict(specs)).items() if column in columns}
         self._cache: dict[int, Decoded] = {}
         self.canvases: Mapping[str, Canvas] = {}  # image column -> where the picture of the next row drawn may go
+        self.tokens: int | None = None  # patches that pictures are cut into at most from now on; None: as specs say
         self._ahead: dict[int, RawRow] = {}  # row -> what read_ahead found
         others = generator("order", seed, f"{name} captions", 0)
         self._captions_of = others.permutation(len(self.shards)) if config.shuffle_captions else np.empty(0, np.int64)
@@ -215,17 +217,15 @@ class Source:
             modality = "image" if isinstance(spec, ImageSpec) else "text" if isinstance(spec, TextSpec) else "audio"
             config = replace(config, **{modality: replace(getattr(config, modality), **changes)})
         if isinstance(spec, ImageSpec):
+            sequence = spec.at(self.tokens).sequence
+            size = sequence or spec.size
             if isinstance(cell, bytes):
-                return train_jpeg(
-                    cell,
-                    config.image,
-                    size=spec.size,
-                    make_rng=make_rng,
-                    key=key,
-                    limits=self.limits,
-                    canvas=canvas,
+                view = train_jpeg(
+                    cell, config.image, size=size, make_rng=make_rng, key=key, limits=self.limits, canvas=canvas
                 )
-            return train_image(cell, config.image, size=spec.size, rng=make_rng())
+            else:
+                view = train_image(cell, config.image, size=size, rng=make_rng())
+            return view if sequence is None else cut(view, sequence.patch)
         if isinstance(spec, TextSpec):
             return train_text(cell, config.text, make_rng)
         rng = make_rng()

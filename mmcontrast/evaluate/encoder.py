@@ -22,6 +22,7 @@ from mmcontrast.data.collate import pad_ids, stacked_sounds
 from mmcontrast.data.loader import encoders
 from mmcontrast.data.transforms.clip import heard
 from mmcontrast.data.transforms.image import eval_image
+from mmcontrast.data.transforms.sequence import eval_patches, padded
 from mmcontrast.errors import CheckpointError, ConfigError, NeedsError
 from mmcontrast.evaluate.identity import identity_of
 from mmcontrast.evaluate.provenance import preprocessing_of
@@ -32,7 +33,7 @@ from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.run import Run
 from mmcontrast.run_folder import read_run_folder
 from mmcontrast.specs import AudioSpec, ImageSpec, Long
-from mmcontrast.types import map_values
+from mmcontrast.types import Values, map_values
 
 BATCH_ROWS = 128
 CAPTIONING = "captioning"  # the objective with a decoder, under its first name
@@ -166,9 +167,12 @@ class TowerEncoder:
         shorter = sum(len(item) < spec.samples for item in items)
         self.sounds.update({"all": len(items), "longer": longer, "shorter": shorter})
 
-    def stack(self, modality: str, items: Sequence[Any]) -> Tensor:
+    def stack(self, modality: str, items: Sequence[Any]) -> Values:
         """Pictures or texts as a tower reads them, on the device."""
         spec = self.spec(modality)
+        if isinstance(spec, ImageSpec) and spec.sequence is not None:
+            values = padded([eval_patches(item, spec.sequence) for item in items], spec.sequence)
+            return {name: tensor.to(self.device) for name, tensor in values.items()}
         if isinstance(spec, ImageSpec):
             arrays = [eval_image(item, size=spec.size) for item in items]
         else:

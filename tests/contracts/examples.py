@@ -102,6 +102,7 @@ def tower_config(name: str, folder: Path) -> Any:
         "text_transformer": lambda: cls(width=16, layers=1, heads=2, buckets=64, context_length=16),
         "ngram_text": lambda: cls(width=16, buckets=64, context_length=16),
         "timm_image": lambda: cls(name="resnet10t", size=32),
+        "timm_naflex": lambda: cls(width=24, depth=2, heads=2, patch=8, tokens=16),
         "timm_spectrogram": lambda: cls(name="vit_tiny_patch16_224", size=32, seconds=0.5, mel=mel),
         "open_clip_image": lambda: cls(name="ViT-S-32-alt", size=64),
         "open_clip_text": lambda: cls(name="ViT-S-32-alt"),

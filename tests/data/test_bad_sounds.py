@@ -50,6 +50,15 @@ def test_what_is_no_sound_is_refused_by_its_key_and_cause(content: bytes, cause:
     assert caught.value.cause == cause
 
 
+def test_a_header_that_points_before_the_first_byte_is_refused_without_a_traceback(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    content = encoded(sine(), format="AIFF").replace(b"SSND", b"SS\0D")  # libsndfile then seeks to -1
+    with pytest.raises(SkipSample, match="some-key"):
+        decode_audio(content, key="some-key", sample_rate_hz=RATE)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("options", [{"format": "FLAC"}, {"format": "OGG", "subtype": "VORBIS"}, {"format": "MP3"}])
 def test_a_sound_cut_off_in_the_middle_is_refused_or_heard_up_to_there(options: dict[str, str]) -> None:
     if options["format"] == "MP3":

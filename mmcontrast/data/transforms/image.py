@@ -11,6 +11,8 @@ from PIL import Image, ImageEnhance
 
 from mmcontrast.config import Fraction, NonNegative, Positive, config
 from mmcontrast.data.transforms.policy import Policy, apply_policy, erase
+from mmcontrast.data.transforms.sequence import fitted_shape
+from mmcontrast.specs import PatchSequence
 
 
 @config
@@ -18,7 +20,10 @@ class ImageTransform:
     """Random resized crop, flip and colour changes.  Evaluation uses resize and centre crop alone."""
 
     scale: tuple[Positive, Positive] = (0.9, 1.0)  # share of the area that a crop keeps (open_clip's default)
-    ratio: tuple[Positive, Positive] = (0.75, 1.3333)  # width / height of a crop
+    ratio: tuple[Positive, Positive] = (
+        0.75,
+        1.3333,
+    )  # width / height of a crop; of patches, over the picture's
     flip: Fraction = 0.0  # probability of a mirror image
     rotate_degrees: Annotated[float, Ge(0), Le(180)] = 0.0  # largest rotation to either side
     color: NonNegative = 0.0  # largest relative change of brightness, contrast and saturation
@@ -33,14 +38,26 @@ class ImageTransform:
             raise ValueError("scale must be (low, high) with low <= high <= 1.")
 
 
-def train_image(image: Image.Image, config: ImageTransform, *, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a random view as uint8 of shape (3, size, size)."""
+Size = int | PatchSequence  # a square of so many pixels, or what fits a budget of patches
+
+
+def train_image(image: Image.Image, config: ImageTransform, *, size: Size, rng: np.random.Generator) -> np.ndarray:
+    """Return a random view as uint8 of shape (3, size, size), or (3, H, W) of whole patches."""
     if config.rotate_degrees:
         angle = rng.uniform(-config.rotate_degrees, config.rotate_degrees)
         image = image.rotate(angle, resample=Image.Resampling.BILINEAR, fillcolor=(255, 255, 255))
-    box = random_box(image.width, image.height, config, rng)
-    image = image.resize((size, size), resample=Image.Resampling.BICUBIC, box=box)
+    box = random_box(image.width, image.height, config, rng, keep_shape=isinstance(size, PatchSequence))
+    height, width = view_shape(box, size)
+    image = image.resize((width, height), resample=Image.Resampling.BICUBIC, box=box)
     return finish(to_array(image), config, rng=rng)
+
+
+def view_shape(box: tuple[float, float, float, float], size: Size) -> tuple[int, int]:
+    """Height and width that a crop is resized to."""
+    if isinstance(size, int):
+        return size, size
+    left, top, right, bottom = box
+    return fitted_shape(bottom - top, right - left, patch=size.patch, tokens=size.tokens)
 
 
 def finish(view: np.ndarray, config: ImageTransform, *, rng: np.random.Generator) -> np.ndarray:
@@ -90,19 +107,26 @@ def to_array(image: Image.Image) -> np.ndarray:
 
 
 def random_box(
-    width: int, height: int, config: ImageTransform, rng: np.random.Generator
+    width: int, height: int, config: ImageTransform, rng: np.random.Generator, *, keep_shape: bool = False
 ) -> tuple[float, float, float, float]:
-    """Crop box as in torchvision's RandomResizedCrop: ten tries, then the whole picture's centre."""
+    """Crop box as in torchvision's RandomResizedCrop: ten tries, then the whole picture's centre.
+
+    Args:
+        keep_shape: ``config.ratio`` is relative to the picture's own; then the last resort is all of it.
+    """
     smallest, narrowest = config.scale[0], math.log(config.ratio[0])
     scales, ratios = config.scale[1] - smallest, math.log(config.ratio[1]) - narrowest
+    own = width / height if keep_shape else 1.0
     for _ in range(10):
         # What rng.uniform(low, high) gives, to the bit, at a tenth of its time.
         area = width * height * (smallest + scales * rng.random())
-        ratio = math.exp(narrowest + ratios * rng.random())
+        ratio = own * math.exp(narrowest + ratios * rng.random())
         crop_width, crop_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
         if crop_width <= width and crop_height <= height:
             left, top = (width - crop_width) * rng.random(), (height - crop_height) * rng.random()
             return (left, top, left + crop_width, top + crop_height)
+    if keep_shape:
+        return (0, 0, width, height)
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     return (left, top, left + side, top + side)

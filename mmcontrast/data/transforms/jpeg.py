@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from mmcontrast.data.canvas import Canvas
 from mmcontrast.data.decode import decode_image, fits
 from mmcontrast.data.limits import Limits
-from mmcontrast.data.transforms.image import ImageTransform, finish, random_box, train_image
+from mmcontrast.data.transforms.image import ImageTransform, Size, finish, random_box, train_image, view_shape
+from mmcontrast.specs import PatchSequence
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 
@@ -29,13 +30,13 @@ def train_jpeg(
     content: bytes,
     config: ImageTransform,
     *,
-    size: int,
+    size: Size,
     make_rng: Callable[[], np.random.Generator],
     key: str,
     limits: Limits | None = None,
     canvas: Canvas | None = None,
 ) -> np.ndarray:
-    """Return a random view as uint8 of shape (3, size, size): the same crop as the exact decoder's.
+    """Return a random view as :func:`train_image` does, of the same crop.
 
     Pictures that the fast decoder does not take (four inks, damage, a rotation before the crop) are decoded whole.
 
@@ -59,7 +60,7 @@ def _scaled_view(
     content: bytes,
     config: ImageTransform,
     *,
-    size: int,
+    size: Size,
     rng: np.random.Generator,
     limits: Limits,
     canvas: Canvas | None,
@@ -70,9 +71,11 @@ def _scaled_view(
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content)
         if colorspace not in ("YCbCr", "Gray", "RGB") or not fits(width, height, limits):
             return None  # the exact decoder converts, or refuses by name
-        left, top, right, bottom = random_box(width, height, config, rng)
-        smallest = min(right - left, bottom - top)
-        factor = next(each for each in (8, 4, 2, 1) if smallest >= each * size or each == 1)
+        box = random_box(width, height, config, rng, keep_shape=isinstance(size, PatchSequence))
+        left, top, right, bottom = box
+        shape = view_shape(box, size)
+        spare = min((bottom - top) / shape[0], (right - left) / shape[1])
+        factor = next(each for each in (8, 4, 2, 1) if spare >= each or each == 1)
         pixels = simplejpeg.decode_jpeg(
             content,
             fastdct=config.decode == "fast",
@@ -86,9 +89,12 @@ def _scaled_view(
     left, right = (side * pixels.shape[1] / width for side in (left, right))
     top, bottom = (side * pixels.shape[0] / height for side in (top, bottom))
     first_row, first_column = round(top), round(left)
-    box = pixels[first_row : max(round(bottom), first_row + 1), first_column : max(round(right), first_column + 1)]
-    place = np.empty((size, size, 3), np.uint8) if canvas is None else canvas.place(size)
-    resize_into(place, box)
+    crop = pixels[first_row : max(round(bottom), first_row + 1), first_column : max(round(right), first_column + 1)]
+    if canvas is not None and isinstance(size, int):
+        place = canvas.place(size)
+    else:
+        place = np.empty((*shape, 3), np.uint8)
+    resize_into(place, crop)
     return finish(place.transpose(2, 0, 1), config, rng=rng)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +11,7 @@ import numpy as np
 from mmcontrast.data.decode import BLOCK_SAMPLES, check_rate, check_samples, resample
 from mmcontrast.data.decode_soundfile import is_integer, mono
 from mmcontrast.data.limits import Limits
+from mmcontrast.data.sound_bytes import SoundBytes
 from mmcontrast.data.transforms.audio import AudioTransform
 from mmcontrast.errors import SkipSample
 from mmcontrast.specs import AudioSpec
@@ -47,7 +47,7 @@ def random_window(
     if config.shift or config.speed or spec.fusion is not None or limits.audio_amplitude < 1:
         return None
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+        with soundfile.SoundFile(SoundBytes(content)) as sound:
             way = way_to(sound)
             total = min(sound.frames, round(limits.audio_seconds * sound.samplerate))
             check_rate("sound", sound.samplerate, sound.channels, limits)
