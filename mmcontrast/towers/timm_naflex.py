@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Lt
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmcontrast.config import Count, config
 from mmcontrast.errors import ConfigError
@@ -68,14 +68,15 @@ class TimmNaFlex(Tower):
             "drop_path_rate": config.drop_path,
             "patch_drop_rate": config.patch_dropout,
         }
-        self.inner: Any = create_timm(config.name, **options)
-        if not self.inner.embeds.is_linear:
+        inner: Any = create_timm(config.name, **options)
+        if not inner.embeds.is_linear:
             raise ConfigError(f"timm's '{config.name}' does not read patches.")
-        defaults = self.inner.default_cfg
+        self.inner: nn.Module = inner
+        defaults = inner.default_cfg
         mean, std = torch.tensor(config.mean or defaults["mean"]), torch.tensor(config.std or defaults["std"])
         self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
-        self.width = int(self.inner.num_features)
+        self.width = int(inner.num_features)
 
     def preprocessing(self) -> dict[str, Any]:
         """Mean and deviation of each channel, of pixels in [0, 1]."""

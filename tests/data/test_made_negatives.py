@@ -14,11 +14,7 @@ from mmcontrast.data.limits import Limits
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.data.row_order import line_order
 from mmcontrast.data.shards import open_shards
-<<<<<<< HEAD
-from mmcontrast.data.source import Source, SourceConfig, check_source, line_order
-=======
-from mmcontrast.data.source import Drawn, Source, SourceConfig, check_source
->>>>>>> 92cae0b (Pictures are resized straight into their batch; small tensors travel with their message; cheaper generators)
+from mmcontrast.data.source import Source, SourceConfig, check_source
 from mmcontrast.data.storage import Storage
 from mmcontrast.errors import ConfigError, SkipSample
 from mmcontrast.specs import ImageSpec, InputSpec

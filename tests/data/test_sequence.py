@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -54,12 +54,12 @@ def test_embeddings_equal_those_of_timms_transform_collator_and_model(tower: Tim
     from timm.data.naflex_transforms import Patchify, ResizeToSequence
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    pictures = [photo(*shape) for shape in SHAPES]
+    pictures, inner = [photo(*shape) for shape in SHAPES], cast(Any, tower.inner)
     theirs = Compose(
         [
             ResizeToSequence(patch_size=8, max_seq_len=20),
             ToTensor(),
-            Normalize(tower.inner.default_cfg["mean"], tower.inner.default_cfg["std"]),
+            Normalize(inner.default_cfg["mean"], inner.default_cfg["std"]),
             Patchify(patch_size=8),
         ]
     )
@@ -67,7 +67,7 @@ def test_embeddings_equal_those_of_timms_transform_collator_and_model(tower: Tim
     assert SPEC.sequence is not None
     mine = padded([eval_patches(picture, SPEC.sequence) for picture in pictures], SPEC.sequence)
     with torch.no_grad():
-        expected, found = tower.inner(batch), tower(mine).pooled
+        expected, found = inner(batch), tower(mine).pooled
     assert torch.equal(mine["real"], batch["patch_valid"]) and torch.equal(mine["places"], batch["patch_coord"])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert (found[0] - found[1]).abs().max() > 1e-3  # it looks at its input
@@ -86,11 +86,12 @@ def test_patch_dropout_leaves_out_its_share_in_training_alone() -> None:
     made = TOWERS.build(TOWERS.get("timm_naflex").Config(width=24, depth=1, heads=2, patch=8, patch_dropout=0.5))
     assert SPEC.sequence is not None
     seen: list[int] = []
-    made.inner.blocks[0].register_forward_hook(lambda _module, _inputs, out: seen.append(out.shape[1]))  # type: ignore[attr-defined]
+    inner = cast(Any, made).inner
+    inner.blocks[0].register_forward_hook(lambda _module, _inputs, out: seen.append(out.shape[1]))
     values = padded([eval_patches(photo(80, 80), SPEC.sequence)] * 2, SPEC.sequence)
     made.train()(values)
     made.eval()(values)
-    assert [tokens - made.inner.num_prefix_tokens for tokens in seen] == [10, 20]  # type: ignore[operator, union-attr]
+    assert [tokens - inner.num_prefix_tokens for tokens in seen] == [10, 20]
 
 
 @pytest.fixture(scope="module")
