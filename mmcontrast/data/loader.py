@@ -123,7 +123,7 @@ class _Steps(Dataset[Loaded | Unfinished]):
         rows: list[Drawn] = []
         tokens = self._tokens(step)
         specs = {name: spec.at(tokens) if isinstance(spec, ImageSpec) else spec for name, spec in self.specs.items()}
-        canvases = {name: Canvas(mine) for name, spec in specs.items() if isinstance(spec, ImageSpec)}
+        canvases = {name: Canvas(len(draws)) for name, spec in specs.items() if isinstance(spec, ImageSpec)}
         own: Counter[str] = Counter()
         positions = draws.position.tolist()
         for number, (name, position) in enumerate(zip(names, positions, strict=True)):
