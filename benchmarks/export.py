@@ -21,6 +21,7 @@ from benchmarks.row import Row
 from benchmarks.turns import in_turns
 from mmcontrast.export.convolved_stft import without_complex_numbers
 from mmcontrast.export.formats.onnx import session, write_graph
+from mmcontrast.export.formats.onnx_quantized import write_quantized
 from mmcontrast.export.formats.torch_export import traced
 from mmcontrast.export.part import Part, example
 from mmcontrast.exported.dtypes import Dtype
@@ -29,7 +30,8 @@ from mmcontrast.towers import TOWERS
 
 ROWS = 16
 TURNS = 7
-GRAPHS: tuple[tuple[str, Dtype], ...] = (("torch-export", "fp32"), ("onnx", "fp32"), ("onnx", "int8"))
+GRAPHS: tuple[tuple[str, Dtype], ...] = (("torch-export", "fp32"), ("onnx", "fp32"), ("onnx", "int8"),
+                                              ("onnx-quantized", "int8"))  # fmt: skip
 TOWER_FIELDS: dict[str, dict[str, Any]] = {
     "small_resnet": {},
     "small_audio_cnn": {"groups": 4},
@@ -76,7 +78,10 @@ def opened(part: Part, modality: str, kind: str, dtype: Dtype, scratch: Path) ->
     """A graph as a function, written and read back where that is how its target works."""
     if kind == "torch-export":
         return traced(part, modality, dtype).module()
-    file = scratch / f"{dtype}.onnx"
+    file = scratch / f"{kind}-{dtype}.onnx"
+    if kind == "onnx-quantized":
+        write_quantized(part, modality, file)
+        return session(file, threads=1)
     write_graph(part, modality, file, dtype=dtype, inner=without_complex_numbers(part.module(modality)))
     return session(file, threads=1)
 
