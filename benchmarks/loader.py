@@ -33,6 +33,7 @@ from mmcontrast.data.transforms.image import ImageTransform, random_box, train_i
 from mmcontrast.data.transforms.jpeg import train_jpeg
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec, TextSpec
 from mmcontrast.tokenizers import TOKENIZERS
+from mmcontrast.towers.pixels import normalised as normalised_pixels
 
 SIZE, BATCH_ROWS = 224, 32
 WINDOW_SECONDS, RATE_HZ = 10.0, 48_000
@@ -204,7 +205,7 @@ def normalised(shards: Path, specs: dict[str, InputSpec]) -> Iterator[Any]:
     """The towers' normalisation of each batch's pictures."""
     mean, std = (255 * torch.tensor(each).view(3, 1, 1) for each in ((0.48, 0.46, 0.41), (0.27, 0.26, 0.28)))
     for loaded in our_batches(shards, specs, 0):
-        yield (loaded.batch.columns["image"].values - mean).div_(std)
+        yield normalised_pixels(loaded.batch.columns["image"].values, mean, std)
 
 
 def rates(
