@@ -160,7 +160,17 @@ def _rank_tile(tile: Tile) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"]]:
     right = scores[tile.owner, tile.column]
     best = scores.new_full((len(scores),), -torch.inf).scatter_reduce(0, tile.owner, right, reduce="amax")
     scores[tile.owner, tile.column] = -torch.inf  # what is left are wrong answers
-    return (scores > best[:, None]).sum(dim=1), (scores == best[:, None]).sum(dim=1)
+    return _counted(torch.gt, scores, best[:, None]), _counted(torch.eq, scores, best[:, None])
+
+
+def _counted(compare: Callable[..., Tensor], scores: Tensor, bound: Tensor) -> Int[Tensor, " q"]:
+    """Cells of each row that compare so with the row's bound.
+
+    Written as 0.0 and 1.0, whose sum is exact up to 2^24 cells and takes a quarter of the time of booleans'.
+    """
+    if scores.shape[1] > 1 << 24:
+        return compare(scores, bound).sum(dim=1)
+    return compare(scores, bound, out=torch.empty_like(scores)).sum(dim=1).long()
 
 
 @dataclass(frozen=True)
@@ -255,7 +265,7 @@ def _wrong_first(scores: Tensor, right: Tensor, k: int) -> Tensor:
     """Columns of the k highest scores of each row; among equal scores wrong ones first, then by column."""
     found = scores.topk(k, dim=1)
     last = found.values[:, -1:]
-    cut = ((scores == last).sum(1) > (found.values == last).sum(1)).nonzero().squeeze(1)
+    cut = (_counted(torch.eq, scores, last) > (found.values == last).sum(1)).nonzero().squeeze(1)
     columns = found.indices.sort(dim=1).values
     columns = columns.gather(1, right.gather(1, columns).int().sort(dim=1, stable=True).indices)
     columns = columns.gather(1, scores.gather(1, columns).sort(dim=1, descending=True, stable=True).indices)
