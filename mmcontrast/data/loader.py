@@ -272,6 +272,8 @@ class Loader:
         assert config.batch_rows % world_size == 0, "check() makes sure that ranks get equal rows"
         self.config = config
         self._steps = _Steps(config, seed=seed, specs=specs, rank=rank, world_size=world_size)
+        for stream in self._steps.streams.values():
+            stream.check_readers(ranks=world_size, workers=config.workers)
         self._iterator: Iterator[Loaded | Unfinished] | None = None
         self._next = 0
         self._last = 0

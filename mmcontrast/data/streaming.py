@@ -31,7 +31,7 @@ from mmcontrast.data.remote import check_url, opened, retried
 from mmcontrast.data.shard_names import expand_braces
 from mmcontrast.data.shards import RawRow, alternatives, check_member_size
 from mmcontrast.data.storage import Storage
-from mmcontrast.errors import MMContrastError, ShardError, SkipSample
+from mmcontrast.errors import ConfigError, MMContrastError, ShardError, SkipSample
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 HEADERS_BYTES = 1 << 20  # what may be read between two members besides them
@@ -120,6 +120,20 @@ class StreamedShards:
     def name_of(self, position: int) -> tuple[str, str]:
         """Shard and key of the row that was read last."""
         return self._last
+
+    def check_readers(self, *, ranks: int, workers: int) -> None:
+        """Refuse fewer shards than readers: they would read several epochs at once, and one shard twice in a batch.
+
+        Raises:
+            ConfigError: says what to change.
+        """
+        readers, shards = ranks * max(1, workers), len(self.manifest.shards)
+        if shards < readers:
+            raise ConfigError(
+                f"source {self.name}: {shards} shard(s) for {readers} readers ({ranks} rank(s) x {max(1, workers)} "
+                "worker(s)): each reader of a stream needs shards of its own. Lower data.workers, or read them by an "
+                "index: 'mmcontrast data index'."
+            )
 
     def start(self, *, first: int, reader: int, readers: int) -> None:
         """Begin anew as one of several readers, at a number in the line of shards."""

@@ -78,6 +78,14 @@ def test_ranks_and_workers_read_different_shards(tars: str) -> None:
     assert not {key.split("/")[1] for key in seen[0]} & {key.split("/")[1] for key in seen[1]}
 
 
+def test_fewer_shards_than_readers_are_refused_on_every_rank(tars: str) -> None:
+    shards = len(list(Path(tars).glob("*.tar")))
+    a_loader(tars, world_size=1, workers=shards)
+    for rank in range(2):
+        with pytest.raises(ConfigError, match=rf"{shards} shard\(s\) for {2 * shards} readers .*Lower data.workers"):
+            a_loader(tars, rank=rank, world_size=2, workers=shards, batch_rows=4)
+
+
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_a_resumed_stream_begins_at_the_first_shard_that_was_not_finished(tars: str, world_size: int) -> None:
     first = a_loader(tars)
