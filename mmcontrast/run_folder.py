@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
@@ -35,7 +36,10 @@ def open_run_folder(run: Run) -> Path:
                 f"'{run.out}' holds a run of another config:\n{shown}\n"
                 "Use another folder (out=FOLDER), or the same config to resume."
             )
-    path.write_text(dump(run), encoding="utf-8")
+    if comm.rank() == 0:  # whole or not at all: other ranks read it meanwhile, and a kill may come between
+        partial = path.with_name(f"{CONFIG_NAME}.partial")
+        partial.write_text(dump(run), encoding="utf-8")
+        os.replace(partial, path)
     return run.out
 
 
