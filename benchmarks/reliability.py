@@ -68,7 +68,10 @@ def survivals(folder: Path, *, full: bool) -> list[Row]:
     for name in names:
         unlike = 0
         for seed in seeds:
-            problem = faults.survived(name, seed)
+            try:
+                problem = faults.survived(name, seed)
+            except RuntimeError as error:  # ranks that do not end: named, and the other kinds still run
+                problem = str(error)
             if problem is not None:
                 print(f"{name}, seed {seed}: {problem}", file=sys.stderr)
             unlike += problem is not None
