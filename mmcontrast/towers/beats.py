@@ -14,18 +14,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
-from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.front_ends import AnyFrontEnd
 from mmcontrast.front_ends.presets import BEATs as FrontEnd
 from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower, layout_of
-from mmcontrast.towers.small_audio_cnn import mask_spectrogram
+from mmcontrast.towers.base import Layout, layout_of
+from mmcontrast.towers.spectrogram import SpectrogramTower
 from mmcontrast.types import Features
 
 
 @TOWERS.register("beats")
-class BEATs(Tower):
+class BEATs(SpectrogramTower):
     """A post-norm transformer on patches that do not overlap, read row by row in time; pooled by their mean.
 
     Places are told by a convolution over the tokens, and by a bias of each pair's distance in the attention, which
@@ -78,7 +78,6 @@ class BEATs(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = FRONT_ENDS.build(config.mel)
         width = self.width = config.width
         self.patch_embedding = nn.Conv2d(1, config.patch_width, config.patch, stride=config.patch, bias=False)
         self.layer_norm = nn.LayerNorm(config.patch_width)
@@ -97,15 +96,9 @@ class BEATs(Tower):
         self.register_buffer("bucket", bucket, persistent=False)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
-    def preprocessing(self) -> dict[str, Any]:
-        """The front end."""
-        return {"front_end": to_tree(self.config.mel)}
-
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms; the tokens are patches, all mels of a time before the next."""
-        mel = self.mel(values)
-        if self.training:
-            mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
+        mel = self.spectrogram(values)
         x = self.patch_embedding(mel.transpose(1, 2)[:, None]).flatten(2).transpose(1, 2)  # (B, L, patch_width)
         x = self.post_extract_proj(self.layer_norm(x))
         near = gelu(self.places(x.transpose(1, 2))[:, :, : x.shape[1]]).transpose(1, 2)

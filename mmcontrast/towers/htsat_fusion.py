@@ -19,7 +19,6 @@ from mmcontrast.towers.attentional_fusion import Way, fusion_of
 from mmcontrast.towers.batch_norm import replace_batch_norm
 from mmcontrast.towers.htsat import HTSAT, LAION_MEL, PatchEmbed
 from mmcontrast.towers.patch_convolution import PatchConvolution
-from mmcontrast.towers.small_audio_cnn import mask_spectrogram
 from mmcontrast.types import Features, Values
 
 # Letters here: C channels, h w patches along mels and time.
@@ -89,9 +88,7 @@ class HTSATFusion(HTSAT):
         mels = self.bn0(mels.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # bn0 reads (B, M, frames, 4)
         if self.mel_conv1d is not None:
             mels = self.fused(mels, longer)[:, None]
-        if self.training:
-            masked = mask_spectrogram(mels.flatten(0, 1), mels=self.config.mask_mels, frames=self.config.mask_frames)
-            mels = masked.view_as(mels)
+        mels = self.masked(mels.flatten(0, 1)).view_as(mels)
         pictures = self.fold(mels.flatten(0, 1))[:, 0].unflatten(0, (-1, mels.shape[1]))  # (B, 4 or 1, size, size)
         fused_at_patches = isinstance(self.patch_embed, FusedPatchEmbed)
         return self.read(self.patch_embed(pictures, longer) if fused_at_patches else self.patch_embed(pictures))

@@ -9,20 +9,20 @@ from annotated_types import Ge, Lt
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
-from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.front_ends import AnyFrontEnd
 from mmcontrast.front_ends.presets import ImageBind
 from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower, layout_of
-from mmcontrast.towers.small_audio_cnn import mask_spectrogram
+from mmcontrast.towers.base import Layout, layout_of
+from mmcontrast.towers.spectrogram import SpectrogramTower
 from mmcontrast.types import Features
 
 EPSILON = 1e-6  # of the norms in and after the blocks
 
 
 @TOWERS.register("imagebind_audio")
-class ImageBindAudio(Tower):
+class ImageBindAudio(SpectrogramTower):
     """A pre-norm ViT whose attention also sees one learned key and value; pooled at its class token.
 
     A longer sound is the mean of three windows: at its start, in its middle, at its end.
@@ -69,7 +69,6 @@ class ImageBindAudio(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = FRONT_ENDS.build(config.mel)
         width = self.width = config.width
         rows, columns = config.grid()
         self.patches = nn.Conv2d(1, width, config.patch, stride=config.stride, bias=False)
@@ -83,15 +82,9 @@ class ImageBindAudio(Tower):
         )
         self.norm = nn.LayerNorm(width, eps=EPSILON)
 
-    def preprocessing(self) -> dict[str, Any]:
-        """The front end."""
-        return {"front_end": to_tree(self.config.mel)}
-
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms; the tokens are those of patches."""
-        mel = self.mel(values)
-        if self.training:
-            mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
+        mel = self.spectrogram(values)
         x = self.patch_norm(self.patches(mel[:, None]).flatten(2).transpose(1, 2))
         x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.positions
         x = self.norm(self.through(self.blocks, x))

@@ -8,18 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
-from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.front_ends import AnyFrontEnd
 from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower, layout_of
+from mmcontrast.towers.base import Layout, layout_of
 from mmcontrast.towers.small_resnet import Block
+from mmcontrast.towers.spectrogram import SpectrogramTower
 from mmcontrast.types import Features
 
 
 @TOWERS.register("small_audio_cnn")
-class SmallAudioCNN(Tower):
+class SmallAudioCNN(SpectrogramTower):
     """Log-mel front end, 3x3 residual blocks, the mel axis laid side by side, and a pooling over time.
 
     ``ordered`` pooling lays the time steps side by side before one matrix, ``attention`` adds a learned position to
@@ -56,7 +57,6 @@ class SmallAudioCNN(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = FRONT_ENDS.build(config.mel)
         first = config.widths[0]
         self.stem = nn.Sequential(
             nn.Conv2d(1, first, 4, stride=2, padding=1, bias=False),
@@ -84,15 +84,9 @@ class SmallAudioCNN(Tower):
         self.stem.to(memory_format=torch.channels_last)
         self.stages.to(memory_format=torch.channels_last)
 
-    def preprocessing(self) -> dict[str, Any]:
-        """The front end."""
-        return {"front_end": to_tree(self.config.mel)}
-
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""
-        mel = self.mel(values)
-        if self.training:
-            mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
+        mel = self.spectrogram(values)
         picture = mel[:, None].contiguous(memory_format=torch.channels_last)
         cells = self.through(self.stages, self.stem(picture))  # (B, C, M', frames')
         tokens = self.norm(self.step(cells.flatten(1, 2).transpose(1, 2)))  # (B, frames', width)
@@ -123,17 +117,3 @@ class QueryPool(nn.Module):
         weights = (self.queries @ self.key(placed).transpose(1, 2)).softmax(dim=-1)  # (B, queries, T)
         answers = weights @ self.value(placed)
         return self.out(answers.flatten(1)) + tokens.mean(dim=1)
-
-
-def mask_spectrogram(mel: Float[Tensor, "B M frames"], *, mels: int, frames: int) -> Float[Tensor, "B M frames"]:
-    """Set one random band and one random run of frames of each row to zero, the normalised mean level."""
-    for axis, widest in ((1, mels), (2, frames)):
-        if widest == 0:
-            continue
-        size = mel.shape[axis]
-        length = torch.randint(0, widest + 1, (len(mel), 1), device=mel.device)
-        start = (torch.rand(len(mel), 1, device=mel.device) * (size - length + 1)).long()
-        place = torch.arange(size, device=mel.device)[None]
-        masked = (place >= start) & (place < start + length)  # (B, size)
-        mel = mel.masked_fill(masked[:, :, None] if axis == 1 else masked[:, None, :], 0.0)
-    return mel

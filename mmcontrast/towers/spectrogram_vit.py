@@ -10,21 +10,21 @@ from annotated_types import Ge, Lt
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
+from mmcontrast.config import Count, NonNegativeCount, Positive, config
 from mmcontrast.errors import ConfigError
-from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.front_ends import AnyFrontEnd
 from mmcontrast.front_ends.presets import AST
 from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower
+from mmcontrast.towers.base import Layout
 from mmcontrast.towers.patchout import Share, install_patchout
-from mmcontrast.towers.small_audio_cnn import mask_spectrogram
+from mmcontrast.towers.spectrogram import SpectrogramTower
 from mmcontrast.towers.timm_image import adopt_timm, checkpoint_timm, create_timm, timm_layout
 from mmcontrast.types import Features
 
 
 @TOWERS.register("spectrogram_vit")
-class SpectrogramViT(Tower):
+class SpectrogramViT(SpectrogramTower):
     """A ViT whose patches of a spectrogram start every ``strides`` mels and frames, whatever their size.
 
     The spectrogram is read as it is, neither resized nor folded.  Positions are the model's own, as many as there are
@@ -62,7 +62,6 @@ class SpectrogramViT(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = FRONT_ENDS.build(config.mel)
         drops = {"drop_path_rate": config.drop_path, "patch_drop_rate": config.patch_dropout}
         inner = create_timm(config.name, in_chans=1, **drops)
         shape = (config.mel.mels, config.mel.frames(config.input_spec().samples))
@@ -70,16 +69,9 @@ class SpectrogramViT(Tower):
         install_patchout(self.inner, mels=config.patchout[0], time=config.patchout[1], name=config.name)
         self.width = self.inner.embed_dim
 
-    def preprocessing(self) -> dict[str, Any]:
-        """The front end."""
-        return {"front_end": to_tree(self.config.mel)}
-
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""
-        mel = self.mel(values)
-        if self.training:
-            mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
-        return self.read(mel)
+        return self.read(self.spectrogram(values))
 
     def read(self, mel: Float[Tensor, "B M frames"]) -> Features:
         """Encode spectrograms; the tokens are those of patches."""

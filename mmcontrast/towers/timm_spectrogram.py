@@ -10,21 +10,21 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from mmcontrast.config import Count, NonNegativeCount, Positive, config, to_tree
-from mmcontrast.front_ends import FRONT_ENDS, AnyFrontEnd
+from mmcontrast.config import Count, NonNegativeCount, Positive, config
+from mmcontrast.front_ends import AnyFrontEnd
 from mmcontrast.front_ends.log_mel import LogMelConfig
 from mmcontrast.specs import AudioSpec, ClipLength
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower
+from mmcontrast.towers.base import Layout
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.patchout import Share, install_patchout
-from mmcontrast.towers.small_audio_cnn import mask_spectrogram
+from mmcontrast.towers.spectrogram import SpectrogramTower
 from mmcontrast.towers.timm_image import adopt_timm, checkpoint_timm, create_timm, timm_layout
 from mmcontrast.types import Features
 
 
 @TOWERS.register("timm_spectrogram")
-class TimmSpectrogram(Tower):
+class TimmSpectrogram(SpectrogramTower):
     """The spectrogram as a one-channel picture of ``size`` pixels for any model that timm knows."""
 
     @config
@@ -49,7 +49,6 @@ class TimmSpectrogram(Tower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.mel = FRONT_ENDS.build(config.mel)
         self.inner = create_timm(config.name, size=config.size, drop_path_rate=config.drop_path, in_chans=1)
         replace_batch_norm(self.inner, config.batch_norm)
         install_patchout(self.inner, mels=config.patchout[0], time=config.patchout[1], name=config.name)
@@ -57,15 +56,9 @@ class TimmSpectrogram(Tower):
             self.width = self.inner.eval()(torch.zeros(1, 1, config.size, config.size)).shape[1]
             self.inner.train()
 
-    def preprocessing(self) -> dict[str, Any]:
-        """The front end."""
-        return {"front_end": to_tree(self.config.mel)}
-
     def forward(self, values: Float[Tensor, "B samples"]) -> Features:
         """Encode mono waveforms."""
-        mel = self.mel(values)
-        if self.training:
-            mel = mask_spectrogram(mel, mels=self.config.mask_mels, frames=self.config.mask_frames)
+        mel = self.spectrogram(values)
         size = (self.config.size, self.config.size)
         return Features(self.inner(interpolate(mel[:, None], size=size, mode="bilinear", align_corners=False)))
 

@@ -11,7 +11,7 @@ from mmcontrast.export.convolved_stft import ConvolvedFrontEnd
 from mmcontrast.front_ends import FRONT_ENDS, base
 from mmcontrast.front_ends.log_mel import LogMel, LogMelConfig
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.small_audio_cnn import mask_spectrogram
+from mmcontrast.towers.spectrogram import mask_spectrogram
 
 
 def test_it_stays_in_float32_under_autocast() -> None:
