@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
@@ -13,14 +12,14 @@ from mmcontrast.config import config
 from mmcontrast.errors import ConfigError
 from mmcontrast.specs import ImageSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower
+from mmcontrast.towers.base import Layout
 from mmcontrast.towers.hugging_face_folder import (
     checkpoint_transformers,
     read_model,
     read_settings,
     transformers_layout,
 )
-from mmcontrast.towers.pixels import normalised
+from mmcontrast.towers.pixels import PixelTower
 from mmcontrast.towers.timm_image import Channels
 from mmcontrast.types import Features
 
@@ -28,7 +27,7 @@ HALF = (0.5, 0.5, 0.5)
 
 
 @TOWERS.register("hugging_face_image")
-class HuggingFaceImage(Tower):
+class HuggingFaceImage(PixelTower):
     """``AutoModel`` of a local folder: its weights when it holds them, else random ones from its config.json.
 
     Relations: with ``pooler`` SigLIP's image tower, whose attention pooling is the embedding already (use the
@@ -60,8 +59,7 @@ class HuggingFaceImage(Tower):
             for part in (part for name, part in self.inner.named_children() if name in ("pooler", "head")):
                 part.requires_grad_(False)
         self.width = int(settings.hidden_size)
-        self.register_buffer("mean", 255 * torch.tensor(config.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(config.std).view(3, 1, 1), persistent=False)
+        self.keep_channels(config.mean, config.std)
 
     def preprocessing(self) -> dict[str, Any]:
         """Mean and deviation of each channel, of pixels in [0, 1]."""
@@ -69,8 +67,7 @@ class HuggingFaceImage(Tower):
 
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
-        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        out = self.inner(pixel_values=normalised(values, self.mean, self.std))
+        out = self.inner(pixel_values=self.pixels(values))
         tokens = out.last_hidden_state
         if self.config.pooling == "pooler":
             if getattr(out, "pooler_output", None) is None:

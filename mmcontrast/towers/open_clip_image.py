@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import torch
 from annotated_types import Ge, Lt
 from jaxtyping import UInt8
 from torch import Tensor, nn
@@ -15,10 +14,10 @@ from mmcontrast.config import Count, config
 from mmcontrast.errors import ConfigError, did_you_mean
 from mmcontrast.specs import ImageSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower, layout_of
+from mmcontrast.towers.base import Layout, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.patch_convolution import replace_patch_convolutions
-from mmcontrast.towers.pixels import normalised
+from mmcontrast.towers.pixels import PixelTower
 from mmcontrast.towers.timm_image import Channels, checkpoint_timm, timm_layout
 from mmcontrast.types import Features
 
@@ -27,7 +26,7 @@ PARTS = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
 
 
 @TOWERS.register("open_clip_image")
-class OpenCLIPImage(Tower):
+class OpenCLIPImage(PixelTower):
     """The image tower of an open_clip model config, with its own projection; random weights.
 
     Pooled features come after open_clip's projection, so that its checkpoints fit; use the ``identity`` head to keep
@@ -72,20 +71,12 @@ class OpenCLIPImage(Tower):
         self.inner: nn.Module = _build_vision_tower(settings["embed_dim"], vision, quick_gelu)
         replace_batch_norm(self.inner, config.batch_norm)
         replace_patch_convolutions(self.inner)
-        mean, std = torch.tensor(config.mean or OPENAI_DATASET_MEAN), torch.tensor(config.std or OPENAI_DATASET_STD)
-        self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
+        self.keep_channels(config.mean or OPENAI_DATASET_MEAN, config.std or OPENAI_DATASET_STD)
         self.width = int(settings["embed_dim"])
-
-    def preprocessing(self) -> dict[str, Any]:
-        """Mean and deviation of each channel, of pixels in [0, 1]."""
-        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        return {"mean": (self.mean / 255).flatten().tolist(), "std": (self.std / 255).flatten().tolist()}
 
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
-        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        return Features(self.inner(normalised(values, self.mean, self.std)))
+        return Features(self.inner(self.pixels(values)))
 
     def layout(self) -> Layout:
         """Patches, class and places; blocks; norm, pooling and projection."""

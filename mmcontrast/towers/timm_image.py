@@ -13,17 +13,17 @@ from mmcontrast.config import Count, config
 from mmcontrast.errors import ConfigError, did_you_mean
 from mmcontrast.specs import ImageSpec
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower, layout_of
+from mmcontrast.towers.base import Layout, layout_of
 from mmcontrast.towers.batch_norm import BatchNormPolicy, replace_batch_norm
 from mmcontrast.towers.patch_convolution import replace_patch_convolutions
-from mmcontrast.towers.pixels import normalised
+from mmcontrast.towers.pixels import PixelTower
 from mmcontrast.types import Features
 
 Channels = tuple[float, float, float]  # red, green, blue
 
 
 @TOWERS.register("timm_image")
-class TimmImage(Tower):
+class TimmImage(PixelTower):
     """``timm.create_model(name, num_classes=0)``: pooled features of any model that timm knows.
 
     Pixels are normalised with the mean and deviation of the model's default config.
@@ -53,24 +53,16 @@ class TimmImage(Tower):
         replace_batch_norm(self.inner, config.batch_norm)
         replace_patch_convolutions(self.inner)
         defaults: Any = self.inner.default_cfg
-        mean, std = torch.tensor(config.mean or defaults["mean"]), torch.tensor(config.std or defaults["std"])
-        self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
+        self.keep_channels(config.mean or defaults["mean"], config.std or defaults["std"])
         self.width = int(self.inner.num_features)  # type: ignore[arg-type]
         with torch.no_grad():  # some models pool to another width than they say
             probe = torch.zeros(1, 3, config.size, config.size)
             self.width = self.inner.eval()(probe).shape[1]
             self.inner.train()
 
-    def preprocessing(self) -> dict[str, Any]:
-        """Mean and deviation of each channel, of pixels in [0, 1]."""
-        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        return {"mean": (self.mean / 255).flatten().tolist(), "std": (self.std / 255).flatten().tolist()}
-
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
-        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        return Features(self.inner(normalised(values, self.mean, self.std)))
+        return Features(self.inner(self.pixels(values)))
 
     def layout(self) -> Layout:
         """As timm groups the model."""

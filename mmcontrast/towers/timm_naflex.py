@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, ClassVar
 
-import torch
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
@@ -13,8 +12,8 @@ from mmcontrast.config import Count, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.specs import ImageSpec, PatchSequence
 from mmcontrast.towers import TOWERS
-from mmcontrast.towers.base import Layout, Tower
-from mmcontrast.towers.pixels import normalised
+from mmcontrast.towers.base import Layout
+from mmcontrast.towers.pixels import PixelTower
 from mmcontrast.towers.timm_image import Channels, adopt_timm, checkpoint_timm, create_timm, timm_layout
 from mmcontrast.types import Features, Values
 
@@ -22,7 +21,7 @@ FAMILY = "naflexvit_"
 
 
 @TOWERS.register("timm_naflex")
-class TimmNaFlex(Tower):
+class TimmNaFlex(PixelTower):
     """A vision transformer over the patches of pictures that keep their shape; positions are resized to each.
 
     Reads what the loader brings of an :class:`ImageSpec` with a sequence, and square pictures, of which it makes the
@@ -73,21 +72,13 @@ class TimmNaFlex(Tower):
             raise ConfigError(f"timm's '{config.name}' does not read patches.")
         self.inner: nn.Module = inner
         defaults = inner.default_cfg
-        mean, std = torch.tensor(config.mean or defaults["mean"]), torch.tensor(config.std or defaults["std"])
-        self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
+        self.keep_channels(config.mean or defaults["mean"], config.std or defaults["std"])
         self.width = int(inner.num_features)
-
-    def preprocessing(self) -> dict[str, Any]:
-        """Mean and deviation of each channel, of pixels in [0, 1]."""
-        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        return {"mean": (self.mean / 255).flatten().tolist(), "std": (self.std / 255).flatten().tolist()}
 
     def forward(self, values: Values) -> Features:
         """Encode a batch of patches (``patches``, ``places``, ``real``), or uint8 pictures (B, 3, H, W)."""
-        assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
         if isinstance(values, Tensor):
-            return Features(self.inner(normalised(values, self.mean, self.std)))
+            return Features(self.inner(self.pixels(values)))
         colours = values["patches"].unflatten(-1, (-1, 3))  # (B, T, pixels, 3)
         patches = (colours - self.mean.flatten()).div_(self.std.flatten()).flatten(2)
         return Features(self.inner(patches, patch_coord=values["places"], patch_valid=values["real"]))
