@@ -27,6 +27,15 @@ class About:
     sizes: dict[str, int] = field(default_factory=dict)  # that the config does not tell
     trained_on: tuple[dict[str, Any], ...] = ()  # facts of the sources
 
+    @classmethod
+    def of(cls, towers: Towers, *facts: dict[str, Any], **fields: Any) -> About:
+        """What a head of these towers says of itself.
+
+        Args:
+            facts: of each source that it was trained on.
+        """
+        return cls(dim=towers.embedder.dim, model=towers.location, towers=towers.digests, trained_on=facts, **fields)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, config
 from mmcontrast.downstream import DOWNSTREAM
 from mmcontrast.downstream.base import About, Classifier
+from mmcontrast.downstream.descent import descend
 from mmcontrast.downstream.gap import Closing, GapAdapter
 from mmcontrast.downstream.towers import EmbeddedRows, Towers
 from mmcontrast.errors import HeadError
@@ -86,14 +87,8 @@ class Close(Classifier):
             pairs = towers.rows(config.pairs, (config.modality,)).having(config.modality)
             text, target = paired(pairs, config.modality, towers)
             facts.append(pairs.facts)
-        about = About(
-            dim=towers.embedder.dim,
-            model=towers.location,
-            towers=towers.digests,
-            classes=classes,
-            modality=None if config.gap == "none" else config.modality,
-            trained_on=tuple(facts),
-        )
+        modality = None if config.gap == "none" else config.modality
+        about = About.of(towers, *facts, classes=classes, modality=modality)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             head = cls(config, about=about)
@@ -102,19 +97,14 @@ class Close(Classifier):
         return head.eval().requires_grad_(False)
 
     def _train(self, z: Tensor, labels: Tensor) -> None:
-        generator = torch.Generator().manual_seed(self.config.seed)
-        optimizer = torch.optim.AdamW(
-            self.layers.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.steps)
+        generator, config = torch.Generator().manual_seed(self.config.seed), self.config
         adapted = self.gap(z)
-        for _ in range(self.config.steps):
-            rows = torch.randint(0, len(z), (self.config.batch_rows,), generator=generator)
-            loss = cross_entropy(self.layers(self.gap.noised(adapted[rows], generator)), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
+
+        def loss() -> Tensor:
+            rows = torch.randint(0, len(z), (config.batch_rows,), generator=generator)
+            return cross_entropy(self.layers(self.gap.noised(adapted[rows], generator)), labels[rows])
+
+        descend(self.layers.parameters(), loss, steps=config.steps, lr=config.lr, weight_decay=config.weight_decay)
 
     def scores(self, z: Float[Tensor, "B D"], modality: str) -> Float[Tensor, "B C"]:
         """Scores of every class; texts pass the map that they were trained with."""

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy, normalize
 from mmcontrast.config import Count, NonNegative, Positive, config
 from mmcontrast.downstream import DOWNSTREAM
 from mmcontrast.downstream.base import About, Composer, Judged
+from mmcontrast.downstream.descent import descend
 from mmcontrast.downstream.towers import Towers
 from mmcontrast.downstream.triplets import Triplets, triplets_of
 from mmcontrast.errors import HeadError
@@ -86,13 +87,7 @@ class Combiner(Composer):
         triplets = triplets_of(rows, file=config.triplets, keep=config.keep, seed=config.seed)
         if len(set(triplets.targets)) < 2:
             raise HeadError(f"all {len(triplets)} triplets have one target: there is nothing to tell apart.")
-        about = About(
-            dim=towers.embedder.dim,
-            model=towers.location,
-            towers=towers.digests,
-            modality=config.modality,
-            trained_on=(rows.facts,),
-        )
+        about = About.of(towers, rows.facts, modality=config.modality)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             head = cls(config, about=about)
@@ -101,16 +96,13 @@ class Combiner(Composer):
 
     def _train(self, z: Tensor, texts: Tensor, triplets: Triplets) -> None:
         references, targets = torch.tensor(triplets.references), torch.tensor(triplets.targets)
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.config.lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.steps)
-        for _ in range(self.config.steps):
+
+        def loss() -> Tensor:
             batch = torch.randperm(len(triplets))[: self.config.batch_rows]
             query = self.composed(z[references[batch]], texts[batch])
-            loss = contrast(query, z[targets[batch]], targets[batch])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
+            return contrast(query, z[targets[batch]], targets[batch])
+
+        descend(self.parameters(), loss, steps=self.config.steps, lr=self.config.lr)
 
     def judge(self, towers: Towers, judged: Judged) -> dict[str, float]:
         """Recall of the target, of queries by the combiner, by the sum, and by one part alone."""

@@ -17,6 +17,7 @@ from mmcontrast.config import Count, Fraction, NonNegative, Positive, config
 from mmcontrast.downstream import DOWNSTREAM
 from mmcontrast.downstream.base import About, Judged, Prior
 from mmcontrast.downstream.close import paired
+from mmcontrast.downstream.descent import descend
 from mmcontrast.downstream.schedule import denoised, noised
 from mmcontrast.downstream.towers import Towers
 from mmcontrast.errors import HeadError
@@ -85,13 +86,7 @@ class DiffusionPrior(Prior):
         text, target = paired(rows, config.modality, towers)
         if len(text) < MIN_PAIRS:
             raise HeadError(f"'{config.source}' has {len(text)} pairs; {MIN_PAIRS} are the least.")
-        about = About(
-            dim=towers.embedder.dim,
-            model=towers.location,
-            towers=towers.digests,
-            modality=config.modality,
-            trained_on=(rows.facts,),
-        )
+        about = About.of(towers, rows.facts, modality=config.modality)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             head = cls(config, about=about)
@@ -100,18 +95,16 @@ class DiffusionPrior(Prior):
 
     def _train(self, text: Tensor, target: Tensor) -> None:
         scale, config = math.sqrt(self.about.dim), self.config
-        optimizer = torch.optim.AdamW(self.parameters(), lr=config.lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-        for _ in range(config.steps):
+
+        def loss() -> Tensor:
             rows = torch.randint(0, len(text), (min(config.batch_rows, len(text)),))
             clean, noise, time = scale * target[rows], torch.randn(len(rows), self.about.dim), torch.rand(len(rows))
             blanked = (torch.rand(len(rows), 1) < config.blank).float()
             given = (1 - blanked) * scale * text[rows] + blanked * self.blank
-            loss = (self(noised(clean, noise, time), time, given) - clean).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            error: Tensor = self(noised(clean, noise, time), time, given) - clean
+            return error.square().mean()
+
+        descend(self.parameters(), loss, steps=config.steps, lr=config.lr)
 
     @torch.no_grad()
     def sampled(self, text: Float[Tensor, "B D"], *, seed: int = 0) -> Float[Tensor, "B D"]:

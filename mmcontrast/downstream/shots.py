@@ -39,13 +39,5 @@ def drawn_shots(config: Any, towers: Towers) -> Drawn:
         labels, torch.arange(len(labels)), classes=len(classes), shots=config.shots, seed=config.seed
     )
     class_z = class_prompts(towers, classes, config.prompts)
-    about = About(
-        dim=towers.embedder.dim,
-        model=towers.location,
-        towers=towers.digests,
-        classes=classes,
-        modality=config.modality,
-        sizes={"shots": len(learn)},
-        trained_on=(rows.facts,),
-    )
+    about = About.of(towers, rows.facts, classes=classes, modality=config.modality, sizes={"shots": len(learn)})
     return Drawn(Shots(z[learn], labels[learn], z[held], labels[held], len(classes), class_z), about)
