@@ -124,6 +124,8 @@ class _Steps(Dataset[Loaded | Unfinished]):
         tokens = self._tokens(step)
         specs = {name: spec.at(tokens) if isinstance(spec, ImageSpec) else spec for name, spec in self.specs.items()}
         canvases = {name: Canvas(len(draws)) for name, spec in specs.items() if isinstance(spec, ImageSpec)}
+        for source in self.sources.values():
+            source.canvases, source.tokens = canvases, tokens
         own: Counter[str] = Counter()
         positions = draws.position.tolist()
         for number, (name, position) in enumerate(zip(names, positions, strict=True)):
@@ -132,7 +134,6 @@ class _Steps(Dataset[Loaded | Unfinished]):
             before = len(bad)
             for canvas in canvases.values():
                 canvas.row = number
-            self.sources[name].canvases, self.sources[name].tokens = canvases, tokens
             rows.append(self._draw(self.sources[name], position, bad, batch=step, row=first + number))
             own[name] += len(bad) == before
         batch = collate(completed(rows), specs=specs, encode=self.encode, labels=self.labels, canvases=canvases)

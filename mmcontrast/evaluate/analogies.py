@@ -24,6 +24,7 @@ from mmcontrast.evaluate.base import (
     worst,
 )
 from mmcontrast.evaluate.bench import Bench, Rows
+from mmcontrast.evaluate.classifier import class_means
 from mmcontrast.evaluate.metrics.among import Among, Pools
 from mmcontrast.evaluate.supervised import cluster_ids
 
@@ -127,7 +128,7 @@ class Analogies(Evaluator):
         place = {word: number for number, word in enumerate(words)}
         changes = {}
         for who, each in points.items():
-            mean = torch.stack([bench.encoders[who].geometry.mean(part) for part in each.split(len(prompts))])
+            mean = class_means(each, [len(prompts)] * len(words), bench.encoders[who].geometry)
             plus, minus = ([place[query[side]] for query in asked.queries] for side in ("plus", "minus"))
             changes[who] = mean[plus] - mean[minus]
         return changes

@@ -13,6 +13,7 @@ from mmcontrast.errors import ConfigError, MissingData
 from mmcontrast.evaluate import EVALUATORS
 from mmcontrast.evaluate.base import Evaluator, Example, Metric, Report, constant_like, proportion, spread_out
 from mmcontrast.evaluate.bench import Bench, Rows
+from mmcontrast.evaluate.classifier import class_means
 
 FOUND = "found"  # the metric of all places together
 
@@ -99,7 +100,7 @@ class ObjectBias(Evaluator):
         z = bench.texts([prompt.replace("{}", text) for text in texts for prompt in prompts])
         result = {}
         for who, each in z.items():
-            mean = torch.stack([bench.encoders[who].geometry.mean(part) for part in each.split(len(prompts))])
+            mean = class_means(each, [len(prompts)] * len(texts), bench.encoders[who].geometry)
             result[who] = (mean[: len(asked)], mean[len(asked) :])
         return result
 

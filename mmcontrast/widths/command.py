@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmcontrast.errors import ConfigError
+from mmcontrast.packages import check_installed
 
 EXAMPLES = """examples:
   mmcontrast widths package:quickstart/emoji-unseen-style --model runs/quickstart
@@ -34,14 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _widths(parsed: argparse.Namespace) -> int:
-    from importlib.util import find_spec
-
-    from mmcontrast.errors import MissingPackage
     from mmcontrast.widths.measure import Job, measure
     from mmcontrast.widths.report import as_text, write_report
 
-    if find_spec("faiss") is None:
-        raise MissingPackage("widths times faiss: pip install 'mmcontrast[search]'.")
+    check_installed(["faiss"], who="widths", extra="search")
     if parsed.corpus_rows < 1:
         raise ConfigError(f"--corpus-rows: {parsed.corpus_rows} is no count.")
     job = Job(

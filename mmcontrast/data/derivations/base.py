@@ -57,7 +57,7 @@ class Derivation:
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "audio", "text")  # of the columns that it can make
     # Made for all rows of a batch in one go, once their pictures and sounds are: half the time, for its code stays in
-    # the caches.  The row counts as good by then, so such a derivation raises nothing.
+    # the caches.  The row counts as good by then, so such a derivation raises nothing, and has no labels.
     together: ClassVar[bool] = False
 
     class Config:
