@@ -114,6 +114,27 @@ def find_weights(path: Path, names: Sequence[str]) -> list[Path]:
     raise CheckpointError(f"'{path}' holds no weights; expected {' or '.join(names)}.")
 
 
+def find_file(path: Path, name: str) -> Path:
+    """A file itself, or the one file of weights of a folder.
+
+    Args:
+        name: pattern of file names in a folder.
+
+    Raises:
+        CheckpointError: there is none, or there are several.
+    """
+    files = find_weights(path, (name,))
+    if len(files) > 1:
+        raise CheckpointError(f"'{path}' holds several checkpoints; name one, such as '{files[0]}'.")
+    return files[0]
+
+
+def count_of(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Layers of a list: one more than the largest number behind a prefix; 0 where no name begins with it."""
+    numbers = (int(name[len(prefix) :].partition(".")[0]) for name in state if name.startswith(prefix))
+    return 1 + max(numbers, default=-1)
+
+
 def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
     """Tensors of one file, or of the parts of a large model.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmcontrast.errors import MissingPackage
 from mmcontrast.export.base import Reader
+from mmcontrast.importers.base import count_of
 from mmcontrast.importers.peer_module import peer_module
 
 RATE_HZ, CLIP_SAMPLES, CLIPS, FRAMES, MELS = 16_000, 32_000, 3, 204, 128
@@ -60,8 +61,7 @@ def sizes(state: Mapping[str, Tensor], fields: Any) -> dict[str, Any]:
     for name in ("vision", "text", "audio", "depth", "thermal", "imu"):
         prefix = f"modality_trunks.{name}.blocks."
         found[f"{name}_embed_dim"] = len(state[f"{prefix}0.norm_1.weight"])
-        numbers = (int(key[len(prefix) :].partition(".")[0]) for key in state if key.startswith(prefix))
-        found[f"{name}_num_blocks"] = 1 + max(numbers)
+        found[f"{name}_num_blocks"] = count_of(state, prefix)
     heads = {"vision": fields.image_heads, "audio": fields.audio_heads, "text": fields.text_heads}
     found |= {f"{name}_num_heads": count for name, count in heads.items()}
     # Not run: any number that divides the width.

@@ -16,7 +16,7 @@ from mmcontrast.export.key_map import KeyMap, Rule
 from mmcontrast.export.part import Part
 from mmcontrast.heads.identity import Identity
 from mmcontrast.importers import IMPORTERS
-from mmcontrast.importers.base import Draft, Importer, Tower, find_weights, read_weights
+from mmcontrast.importers.base import Draft, Importer, Tower, count_of, find_file, read_weights
 from mmcontrast.importers.beats_peer import audio_reader
 from mmcontrast.towers.beats import BEATs as BEATsTower
 from mmcontrast.weight_files import read_settings
@@ -59,9 +59,7 @@ class BEATs(Importer):
 
     def read(self, path: Path, modalities: Sequence[str], scratch: Path) -> Draft:
         """Read the file; sizes are those of its weights, the greatest distance is that of its settings."""
-        files = find_weights(path, ("*.pt",))
-        if len(files) > 1:
-            raise CheckpointError(f"'{path}' holds several checkpoints; name one, such as '{files[0]}'.")
+        files = [find_file(path, "*.pt")]
         raw, settings = read_weights(files), read_settings(files[0], SETTINGS)
         if DIRECTION not in raw or "max_distance" not in settings:
             raise CheckpointError(f"'{path}' is no checkpoint of BEATs: it has no {DIRECTION}, or no settings.")
@@ -93,7 +91,7 @@ class BEATs(Importer):
 
     def peer(self, path: Path, part: Part) -> tuple[str, Read]:
         """BEATs' own module."""
-        (file,) = find_weights(path, ("*.pt",))
+        file = find_file(path, "*.pt")
         spec = part.tower("audio").config.input_spec()
         return "BEATs", Read({"audio": audio_reader(read_weights([file]), read_settings(file, SETTINGS), spec)})
 
@@ -101,10 +99,9 @@ class BEATs(Importer):
         patch_width, _, patch, _ = raw["patch_embedding.weight"].shape
         width, per_group, filters = raw[DIRECTION].shape
         buckets, heads = raw[TABLE.format(layer=0)].shape
-        numbers = (int(name.split(".")[2]) for name in raw if name.startswith("encoder.layers."))
         return BEATsTower.Config(
-            seconds=self.config.seconds, patch=patch, patch_width=patch_width, width=width, layers=1 + max(numbers),
-            heads=heads, mlp_width=len(raw["encoder.layers.0.fc1.bias"]), position_filters=filters,
+            seconds=self.config.seconds, patch=patch, patch_width=patch_width, width=width,
+            layers=count_of(raw, "encoder.layers."), heads=heads, mlp_width=len(raw["encoder.layers.0.fc1.bias"]), position_filters=filters,
             position_groups=width // per_group, buckets=buckets, max_distance=int(settings["max_distance"]),
         )  # fmt: skip
 

@@ -20,7 +20,17 @@ from mmcontrast.front_ends.presets import ImageBind as FrontEnd
 from mmcontrast.heads.identity import Identity
 from mmcontrast.heads.linear import Linear
 from mmcontrast.importers import IMPORTERS
-from mmcontrast.importers.base import NOT_ASKED, SCALE, Draft, Importer, Tower, find_weights, read_weights, scalar
+from mmcontrast.importers.base import (
+    NOT_ASKED,
+    SCALE,
+    Draft,
+    Importer,
+    Tower,
+    count_of,
+    find_file,
+    read_weights,
+    scalar,
+)
 from mmcontrast.importers.imagebind_peer import imagebind_version, readers
 from mmcontrast.towers.imagebind_audio import ImageBindAudio
 from mmcontrast.towers.open_clip_image import SETTINGS, OpenCLIPImage
@@ -73,6 +83,7 @@ MAPS = {
         )
     ),
 }
+BLOCKS_OF = "modality_trunks.{name}.blocks."
 SCALES = "modality_postprocessors.{modality}.1.log_logit_scale"
 
 
@@ -93,9 +104,7 @@ class ImageBind(Importer):
 
     def read(self, path: Path, modalities: Sequence[str], scratch: Path) -> Draft:
         """Read the file; sizes are those of its weights."""
-        files = find_weights(path, ("*.pth",))
-        if len(files) > 1:
-            raise CheckpointError(f"'{path}' holds several checkpoints; name one, such as '{files[0]}'.")
+        files = [find_file(path, "*.pth")]
         raw = read_weights(files)
         if STEM not in raw and "modality_preprocessors.audio.cls_token" not in raw:
             raise CheckpointError(f"'{path}' is no checkpoint of ImageBind: it has no modality_preprocessors.")
@@ -123,7 +132,7 @@ class ImageBind(Importer):
 
     def peer(self, path: Path, part: Part) -> tuple[str, Read]:
         """ImageBind's own modules, and its steps from files to tensors."""
-        state = read_weights(find_weights(path, ("*.pth",)))
+        state = read_weights([find_file(path, "*.pth")])
         encode = readers(state, part.modalities, self.config)
         return imagebind_version(), Read(encode, exact_for="square")
 
@@ -163,15 +172,9 @@ class ImageBind(Importer):
         width, _, patch, _ = state["modality_preprocessors.audio.rgbt_stem.proj.weight"].shape
         inner = len(state["modality_trunks.audio.blocks.0.mlp.fc1.bias"])
         return ImageBindAudio.Config(
-            mel=FrontEnd.Config(), patch=patch, width=width, layers=layers("audio", state), mlp_width=inner,
-            heads=self.config.audio_heads,
+            mel=FrontEnd.Config(), patch=patch, width=width, layers=count_of(state, BLOCKS_OF.format(name="audio")),
+            mlp_width=inner, heads=self.config.audio_heads,
         )  # fmt: skip
-
-
-def layers(name: str, state: Mapping[str, Tensor]) -> int:
-    """Blocks of one trunk."""
-    prefix = f"modality_trunks.{name}.blocks."
-    return 1 + max((int(key[len(prefix) :].partition(".")[0]) for key in state if key.startswith(prefix)), default=-1)
 
 
 def common(name: str, state: Mapping[str, Tensor], width: int) -> dict[str, Any]:
@@ -179,7 +182,7 @@ def common(name: str, state: Mapping[str, Tensor], width: int) -> dict[str, Any]
     inner = len(state[f"modality_trunks.{name}.blocks.0.mlp.fc1.bias"])
     return {
         "width": width,
-        "layers": layers(name, state),
+        "layers": count_of(state, BLOCKS_OF.format(name=name)),
         "mlp_ratio": inner / width,
         "norm_kwargs": {"eps": EPSILON},
     }

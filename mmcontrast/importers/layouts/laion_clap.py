@@ -24,7 +24,7 @@ from mmcontrast.importers.base import (
     Draft,
     Importer,
     Tower,
-    find_weights,
+    find_file,
     read_weights,
     scalar,
 )
@@ -82,9 +82,7 @@ class LaionCLAP(Importer):
 
     def read(self, path: Path, modalities: Sequence[str], scratch: Path) -> Draft:
         """Read the file; sizes are those of its weights."""
-        files = find_weights(path, ("*.pt",))
-        if len(files) > 1:
-            raise CheckpointError(f"'{path}' holds several checkpoints; name one, such as '{files[0]}'.")
+        files = [find_file(path, "*.pt")]
         state = read_weights(files)
         if not any(name.startswith("audio_branch.") for name in state):
             raise CheckpointError(f"'{path}' is no checkpoint of LAION-CLAP: it has no audio_branch.")
@@ -110,7 +108,7 @@ class LaionCLAP(Importer):
 
     def peer(self, path: Path, part: Part) -> tuple[str, Read]:
         """laion_clap's HTSAT and transformers' RoBERTa, which is what laion_clap runs, behind their heads."""
-        state = read_weights(find_weights(path, ("*.pt",)))
+        state = read_weights([find_file(path, "*.pt")])
         encode, empty = {}, True
         if "audio" in part.modalities:
             encode["audio"] = audio_reader(state, part.tower("audio").config, self.config)

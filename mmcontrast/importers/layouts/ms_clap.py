@@ -23,7 +23,7 @@ from mmcontrast.importers.base import (
     Draft,
     Importer,
     Tower,
-    find_weights,
+    find_file,
     read_weights,
     scalar,
 )
@@ -80,9 +80,7 @@ class MsCLAP(Importer):
 
     def read(self, path: Path, modalities: Sequence[str], scratch: Path) -> Draft:
         """Read the file; sizes are those of its weights."""
-        files = find_weights(path, ("*.pth",))
-        if len(files) > 1:
-            raise CheckpointError(f"'{path}' holds several checkpoints; name one, such as '{files[0]}'.")
+        files = [find_file(path, "*.pth")]
         state = read_weights(files)
         version = version_of(state, where=path)
         towers: dict[str, Tower] = {}
@@ -109,7 +107,7 @@ class MsCLAP(Importer):
 
     def peer(self, path: Path, part: Part) -> tuple[str, Read]:
         """msclap's own audio encoder, and its text encoder around transformers' model."""
-        state = read_weights(find_weights(path, ("*.pth",)))
+        state = read_weights([find_file(path, "*.pth")])
         version = version_of(state, where=path)
         encode, empty = {}, True
         if "audio" in part.modalities:
