@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 import torch
@@ -14,6 +13,7 @@ from mmcontrast.config import Count, NonNegative, config
 from mmcontrast.errors import ConfigError
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import Objective, Spaces
+from mmcontrast.objectives.grid import square_side
 from mmcontrast.objectives.pairwise import Key, Tile, compare, cross_entropy_row
 from mmcontrast.types import Embedded, Embeddings, Needs, Terms, Tokens
 
@@ -95,12 +95,7 @@ class CPC(Objective):
     def _sequences(self, tokens: Tokens) -> tuple[Float[Tensor, "S T width"], Bool[Tensor, "S T"]]:
         values, real = tokens.values, tokens.real
         if self.config.layout == "patches":
-            side = math.isqrt(values.shape[1])
-            if side * side != values.shape[1]:
-                raise ConfigError(
-                    f"cpc: the tower of '{self.config.column}' returns {values.shape[1]} tokens, which are no square "
-                    "grid. Set layout: frames."
-                )
+            side = square_side(values, who="cpc", column=self.config.column, instead="Set layout: frames.")
             values = values.unflatten(1, (side, side)).transpose(1, 2).flatten(0, 1)
             real = real.unflatten(1, (side, side)).transpose(1, 2).flatten(0, 1)
         if values.shape[1] < 2:

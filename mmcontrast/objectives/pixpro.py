@@ -12,9 +12,9 @@ from torch.nn.functional import normalize
 
 from mmcontrast import comm
 from mmcontrast.config import Count, Fraction, NonNegative, Positive, config
-from mmcontrast.errors import ConfigError
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import Objective, Spaces, refuse_one_column
+from mmcontrast.objectives.grid import square_side
 from mmcontrast.objectives.predictor import Predictor
 from mmcontrast.types import Embeddings, Needs, Terms
 
@@ -103,12 +103,7 @@ class PixPro(Objective):
         return (unit @ unit.transpose(1, 2)).clamp_min(0) ** self.config.gamma @ self.transform(x)
 
     def _grid(self, tokens: Float[Tensor, "B T dim"]) -> int:
-        side = math.isqrt(tokens.shape[1])
-        if side * side != tokens.shape[1]:
-            raise ConfigError(
-                f"pixpro: the tower of '{self.config.outer}' returns {tokens.shape[1]} tokens: no square grid."
-            )
-        return side
+        return square_side(tokens, who="pixpro", column=self.config.outer)
 
     @torch.no_grad()
     def after_step(self, emb: Embeddings) -> None:
