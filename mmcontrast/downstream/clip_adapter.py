@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmcontrast.config import Count, config
+from mmcontrast.config import config
 from mmcontrast.downstream import DOWNSTREAM
 from mmcontrast.downstream.base import About, Classifier
-from mmcontrast.downstream.shots import drawn_shots
+from mmcontrast.downstream.shots import ShotsConfig, drawn_shots
 from mmcontrast.downstream.towers import Towers
 from mmcontrast.evaluate.learners import clip_adapter as learner
 
@@ -24,16 +24,8 @@ class ClipAdapter(Classifier):
     """
 
     @config
-    class Config:
+    class Config(ShotsConfig):
         """Fields of the head."""
-
-        source: str  # labelled rows: embeddings, or anything that embed reads
-        label: str = "label"  # field of the class
-        where: dict[str, str] = {}  # keep rows whose field has this value
-        modality: Literal["image", "audio"] = "image"
-        prompts: tuple[str, ...] = ("{}",)  # of the zero-shot classifier; {} is the class
-        shots: Count = 16  # rows of each class that are learned from; up to four more choose the ratio
-        seed: int = 0  # of the draw, the batches and the weights
 
     class_z: Tensor
     down: Tensor

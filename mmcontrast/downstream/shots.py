@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import torch
 
+from mmcontrast.config import Count, config
 from mmcontrast.downstream.base import About
 from mmcontrast.downstream.judging import class_prompts
 from mmcontrast.downstream.towers import Towers
 from mmcontrast.errors import HeadError
 from mmcontrast.evaluate.learners.few_shot_heads import Shots, draw_shots
 from mmcontrast.evaluate.supervised import label_ids
+
+
+@config
+class ShotsConfig:
+    """Fields of a head that learns from a few labelled rows."""
+
+    source: str  # labelled rows: embeddings, or anything that embed reads
+    label: str = "label"  # field of the class
+    where: dict[str, str] = {}  # keep rows whose field has this value
+    modality: Literal["image", "audio"] = "image"
+    prompts: tuple[str, ...] = ("{}",)  # of the zero-shot classifier; {} is the class
+    shots: Count = 16  # rows of each class that are learned from; up to four more choose what is left open
+    seed: int = 0  # of the draw, the batches and the weights
 
 
 @dataclass(frozen=True)
@@ -23,7 +37,7 @@ class Drawn:
     about: About
 
 
-def drawn_shots(config: Any, towers: Towers) -> Drawn:
+def drawn_shots(config: ShotsConfig, towers: Towers) -> Drawn:
     """Draw ``config.shots`` rows a class, and up to four others a class to choose by.
 
     Raises:

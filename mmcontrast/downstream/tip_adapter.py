@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmcontrast.config import Count, config
+from mmcontrast.config import config
 from mmcontrast.downstream import DOWNSTREAM
 from mmcontrast.downstream.base import About, Classifier
-from mmcontrast.downstream.shots import drawn_shots
+from mmcontrast.downstream.shots import ShotsConfig, drawn_shots
 from mmcontrast.downstream.towers import Towers
 from mmcontrast.evaluate.learners import tip_adapter as learner
 
@@ -24,17 +24,10 @@ class TipAdapter(Classifier):
     """
 
     @config
-    class Config:
+    class Config(ShotsConfig):
         """Fields of the head."""
 
-        source: str  # labelled rows: embeddings, or anything that embed reads
-        label: str = "label"  # field of the class
-        where: dict[str, str] = {}  # keep rows whose field has this value
-        modality: Literal["image", "audio"] = "image"
-        prompts: tuple[str, ...] = ("{}",)  # of the zero-shot classifier; {} is the class
-        shots: Count = 16  # rows of each class that are cached; up to four more choose alpha and beta
         training: Literal["free", "keys"] = "free"  # keys: Tip-Adapter-F, the cached rows' points learn
-        seed: int = 0  # of the draw and of the batches
 
     class_z: Tensor
     keys: Tensor
