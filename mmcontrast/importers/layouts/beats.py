@@ -101,8 +101,9 @@ class BEATs(Importer):
         buckets, heads = raw[TABLE.format(layer=0)].shape
         return BEATsTower.Config(
             seconds=self.config.seconds, patch=patch, patch_width=patch_width, width=width,
-            layers=count_of(raw, "encoder.layers."), heads=heads, mlp_width=len(raw["encoder.layers.0.fc1.bias"]), position_filters=filters,
-            position_groups=width // per_group, buckets=buckets, max_distance=int(settings["max_distance"]),
+            layers=count_of(raw, "encoder.layers."), heads=heads, mlp_width=len(raw["encoder.layers.0.fc1.bias"]),
+            position_filters=filters, position_groups=width // per_group, buckets=buckets,
+            max_distance=int(settings["max_distance"]),
         )  # fmt: skip
 
 
