@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,10 @@ class HuggingFace(Tokenizer):
 
     def masking(self) -> Masking:
         """Behind the tokenizer's own mask; its special tokens are never hidden."""
+        return self._masking
+
+    @cached_property
+    def _masking(self) -> Masking:  # asked for at every caption
         if self._inner.mask_token_id is None:
             raise ConfigError(f"the tokenizer in '{self.config.folder}' has no mask token. Use one of a masked model.")
         special = frozenset(each + 1 for each in self._inner.all_special_ids)

@@ -11,7 +11,7 @@ import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,19 @@ class OpenCLIP(Tokenizer):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words of byte pairs, lower-case as they were read; bytes that are no text become the replacement mark."""
-        names = {number: token for token, number in self._pairs.ids.items() if number not in (self._start, self._end)}
-        letters = {letter: byte for byte, letter in enumerate(self._pairs.letters)}
-        joined = "".join(names.get(each, "") for each in ids).replace(WORD_END, " ")
-        text = b"".join(b" " if each == " " else bytes([letters[each]]) for each in joined)
+        joined = "".join(self._names.get(each, "") for each in ids).replace(WORD_END, " ")
+        text = b"".join(b" " if each == " " else bytes([self._bytes[each]]) for each in joined)
         return text.decode("utf-8", "replace").strip()
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        """Id -> its byte pair, start and end left out."""
+        return {number: token for token, number in self._pairs.ids.items() if number not in (self._start, self._end)}
+
+    @cached_property
+    def _bytes(self) -> dict[str, int]:
+        """Printable letter -> the byte that it stands for."""
+        return {letter: byte for byte, letter in enumerate(self._pairs.letters)}
 
     def _encode_word(self, word: str) -> list[int]:
         if len(self._known) >= MAX_WORDS:
