@@ -14,6 +14,7 @@ import torch
 from mmcontrast import comm
 from mmcontrast.errors import ConfigError, LaunchError, MMContrastError
 from tests.dist.pool import on_ranks
+from tests.ports import free_port
 
 TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}
 SLURM = {"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8"}
@@ -53,11 +54,8 @@ def test_the_first_host_of_a_slurm_list(nodes: str, host: str) -> None:
 
 
 def test_a_missing_rank_is_one_error_within_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     variables(monkeypatch, {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-                            "MASTER_PORT": str(port)})  # fmt: skip
+                            "MASTER_PORT": str(free_port())})  # fmt: skip
     with pytest.raises(LaunchError, match=r"rank 0 of 2 did not meet the others at 127\.0\.0\.1"):
         comm.start(torch.device("cpu"), timeout_seconds=2)
 

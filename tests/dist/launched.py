@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from mmcontrast.config import dump
 from mmcontrast.run import Run
+from tests.ports import free_port
 from tests.small_run import losses
 
 FAULT_STEP = 3
@@ -24,9 +24,7 @@ def start_ranks(run: Run, world_size: int, folder: Path, *, fault: str = "none")
     """
     config = folder / "config.yaml"
     config.write_text(dump(run))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     processes = []
     for rank in range(world_size):
         environment = {

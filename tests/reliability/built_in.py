@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -188,13 +189,21 @@ def unwritable_folder(step: int, rank: int, out: Path) -> None:
 
     def block(batch: int) -> None:
         if batch == step:
-            folder.rename(away)
-            folder.write_text("in the way")
+            away.write_text("in the way")
+            _exchange(folder, away)
         elif batch == step + LATER:
-            folder.unlink()
-            away.rename(folder)
+            _exchange(folder, away)
+            away.unlink()
 
     before_batch(block)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two names at once: between two renames the writer would make the folder anew."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), one)
 
 
 def heartbeats_deleted(step: int, rank: int, out: Path) -> None:

@@ -20,7 +20,8 @@ from mmcontrast.run import Run
 from mmcontrast.watchdog import WatchdogConfig
 from tests.checkpoint.damage import flip, truncate
 from tests.fixtures import make_set
-from tests.reliability.ranks import Done, Ended, Start, difference, done, free_port, in_words, run_ranks
+from tests.ports import free_port
+from tests.reliability.ranks import Done, Ended, Start, difference, done, in_words, run_ranks
 from tests.small_run import run_of, tree
 
 STEPS, EVERY = 11, 3  # of a run, and between its checkpoints

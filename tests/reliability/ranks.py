@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mmcontrast.config import dump
 from mmcontrast.run import Run
+from tests.ports import free_port
 
 # A server that has imported all of it: a rank starts in milliseconds, and no rank inherits another one's threads.
 SERVER = multiprocessing.get_context("forkserver")
@@ -43,18 +44,11 @@ class Ended:
     text: str
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def run_ranks(run: Run, start: Start, *, port: int | None = None, seconds: float = 300) -> Ended:
     """Start every rank and wait for all; ranks that are stopped for good are killed once the others have ended.
 
     Raises:
-        RuntimeError: a rank still runs when the time is up.
+        RuntimeError: a rank still runs when the time is up; with all that the ranks said, and the stacks of each.
     """
     run.out.mkdir(parents=True, exist_ok=True)
     config = run.out.with_suffix(".yaml")
@@ -76,7 +70,11 @@ def run_ranks(run: Run, start: Start, *, port: int | None = None, seconds: float
             if all(_stopped(process) for process in waiting):
                 break
             if time.monotonic() > limit:
-                raise RuntimeError(f"{start}: {len(waiting)} rank(s) still run after {seconds:g} s")
+                for process in waiting:
+                    os.kill(process.pid or 0, signal.SIGABRT)  # faulthandler writes the stacks of its threads
+                    process.join(10)
+                ends = "\n".join(f"rank {rank}:\n{text.read_text()}" for rank, text in zip(ranks, said, strict=True))
+                raise RuntimeError(f"{start}: {len(waiting)} rank(s) still ran after {seconds:g} s\n{ends}")
             time.sleep(0.02)
     finally:
         for process in processes:
@@ -99,6 +97,7 @@ def _rank(
     stream = os.open(text, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
+    faulthandler.enable(stream)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.fixtures import make_set
 from tests.reliability.built_in import FAULTS
 from tests.reliability.kinds import IN_CI, KINDS, Faults
-from tests.reliability.ranks import Done, difference
+from tests.reliability.ranks import Done, Start, difference, run_ranks
+from tests.small_run import run_of
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +22,19 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
 @pytest.mark.parametrize("name", IN_CI)
 def test_rows_and_losses_after_a_fault_are_those_without_it(name: str, faults: Faults) -> None:
     assert faults.survived(name, seed=0) is None
+
+
+@pytest.mark.slow
+def test_ranks_that_do_not_end_are_ended_with_their_stacks(tmp_path: Path) -> None:
+    sets = {
+        "pictures": make_set(tmp_path / "pictures", columns=("image", "text"), rows=32),
+        "sounds": make_set(tmp_path / "sounds", columns=("audio", "text"), rows=20),
+    }
+    with pytest.raises(RuntimeError) as raised:
+        run_ranks(run_of(sets, tmp_path / "run", engine={"type": "ddp"}), Start("hung", 2), seconds=15)
+    said = str(raised.value)
+    assert "2 rank(s) still ran after 15 s" in said
+    assert said.count("most recent call first") >= 2 and "built_in.py" in said
 
 
 def test_every_kind_is_one_that_can_be_built_in() -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from tests.ports import free_ports
+
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged", "munge")
 
 CONF = """ClusterName=local
@@ -58,7 +60,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         for name in ("state", "spool-n1", "spool-n2"):
             (self.folder / name).mkdir(parents=True)
-        ports = _free_ports(3)
+        ports = free_ports(3)
         names = {"host": socket.gethostname().split(".")[0], "folder": self.folder}
         (self.folder / "slurm.conf").write_text(CONF.format(**names, port=ports[0], port_1=ports[1], port_2=ports[2]))
         key = self.folder / "munge.key"
@@ -131,14 +133,3 @@ class Cluster:
             time.sleep(0.3)
         logs = "".join(path.read_text(errors="replace")[-1500:] for path in sorted(self.folder.glob("*.log")))
         raise AssertionError(f"{what}: not ready within {seconds:g} s\n{logs}")
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
