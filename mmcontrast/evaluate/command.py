@@ -50,6 +50,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add.set_defaults(call=_report)
     add = commands.add_parser("table", help="print results of one suite, of one run or several seeds, as Markdown")
     add.add_argument("results", type=Path, nargs="+", help="results.json files, or folders that hold one")
+    add.add_argument("--against", type=Path, nargs="+", metavar="RESULTS", help="others, with a column of differences")
     add.set_defaults(call=_table)
     add = commands.add_parser("compare", help="several results side by side, with paired tests and compare.html")
     add.add_argument("results", type=Path, nargs="+", help="results.json files, or folders that hold one")
@@ -191,9 +192,9 @@ def _report(parsed: argparse.Namespace) -> int:
 
 
 def _table(parsed: argparse.Namespace) -> int:
-    from mmcontrast.evaluate.markdown import markdown_table
+    from mmcontrast.evaluate.markdown import against_table, markdown_table
 
-    print(markdown_table(parsed.results))
+    print(against_table(parsed.results, parsed.against) if parsed.against else markdown_table(parsed.results))
     return 0
 
 

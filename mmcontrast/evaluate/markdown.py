@@ -21,10 +21,7 @@ def markdown_table(locations: list[Path]) -> str:
     Raises:
         ConfigError: a location holds no result, or they are of different suites.
     """
-    trees = [read_result(location)[1] for location in locations]
-    suites = {tree["suite"] for tree in trees}
-    if len(suites) > 1:
-        raise ConfigError(f"the results are of different suites: {', '.join(sorted(suites))}. Name those of one.")
+    trees = _of_one_suite(locations)
     lines = [_row(HEADINGS), _row(["---", "---", *["---:"] * (len(HEADINGS) - 2)])]
     for label, report in trees[0]["evaluators"].items():
         for position, name in enumerate(report["metrics"]):
@@ -32,6 +29,41 @@ def markdown_table(locations: list[Path]) -> str:
             title = (report["title"] or label) if position == 0 else ""
             lines.append(_row([title, name, *_numbers([metric for metric in metrics if metric is not None])]))
     return "\n".join(lines)
+
+
+def against_table(locations: list[Path], others: list[Path]) -> str:
+    """Return the mean of every metric over the results beside its mean over others, and the difference.
+
+    A metric that one side lacks has no row.
+
+    Raises:
+        ConfigError: a location holds no result, they are of different suites, or they share no metric.
+    """
+    trees = _of_one_suite([*locations, *others])
+    sides = (trees[: len(locations)], trees[len(locations) :])
+    headings = ("held-out evaluation", "metric", "these", "others", "difference")
+    lines = [_row(headings), _row(["---", "---", "---:", "---:", "---:"])]
+    for label, report in trees[0]["evaluators"].items():
+        title = report["title"] or label
+        for name in report["metrics"]:
+            found = [[metric for tree in side if (metric := _metric(tree, label, name))] for side in sides]
+            if all(found):
+                these, those = (statistics.fmean(metric["value"] for metric in side) for side in found)
+                unit = found[0][0]["unit"]
+                apart = f"{'+' if these >= those else '-'}{written(abs(these - those), unit)}"
+                lines.append(_row([title, name, written(these, unit), written(those, unit), apart]))
+                title = ""
+    if len(lines) == 2:
+        raise ConfigError("the results share no metric. Name results of one suite, and models with the same towers.")
+    return "\n".join(lines)
+
+
+def _of_one_suite(locations: list[Path]) -> list[dict[str, Any]]:
+    trees = [read_result(location)[1] for location in locations]
+    suites = {tree["suite"] for tree in trees}
+    if len(suites) > 1:
+        raise ConfigError(f"the results are of different suites: {', '.join(sorted(suites))}. Name those of one.")
+    return trees
 
 
 def _metric(tree: dict[str, Any], label: str, name: str) -> dict[str, Any] | None:

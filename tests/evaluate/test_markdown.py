@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mmcontrast.errors import ConfigError
-from mmcontrast.evaluate.markdown import markdown_table
+from mmcontrast.evaluate.markdown import against_table, markdown_table
 
 
 def result(value: float, *, suite: str = "small") -> dict[str, Any]:
@@ -49,3 +49,14 @@ def test_results_of_two_suites_are_refused(tmp_path: Path) -> None:
     folders = [write(tmp_path / name, result(0.5, suite=name)) for name in ("a", "b")]
     with pytest.raises(ConfigError, match="different suites: a, b"):
         markdown_table(folders)
+
+
+def test_means_stand_beside_those_of_others_with_the_difference(tmp_path: Path) -> None:
+    these = [write(tmp_path / str(value), result(value)) for value in (0.4, 0.5)]
+    lacking = result(0.52)
+    del lacking["evaluators"]["style"]["metrics"]["gap"]
+    others = [write(tmp_path / "other", lacking)]
+    assert against_table(these, others).splitlines()[2:] == ["| Dark things | top1 | 45.0 | 52.0 | -7.0 |"]
+    lacking["evaluators"] = {}
+    with pytest.raises(ConfigError, match="share no metric"):
+        against_table(these, [write(tmp_path / "none", lacking)])
