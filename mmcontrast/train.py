@@ -12,7 +12,7 @@ from mmcontrast import comm
 from mmcontrast.allocator import keep_freed_memory
 from mmcontrast.checkpoint.writer import Checkpoints
 from mmcontrast.data.loader import Loader
-from mmcontrast.data.lost_workers import naming_lost_workers
+from mmcontrast.data.workers import naming_lost_workers
 from mmcontrast.engines import ENGINES
 from mmcontrast.engines.base import Update
 from mmcontrast.evaluate.while_training import Evaluations, check_evals

@@ -13,7 +13,6 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from mmcontrast import comm
-from mmcontrast.allocator import keep_freed_memory
 from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, config
 from mmcontrast.data.accounting import Account, accounts
 from mmcontrast.data.canvas import Canvas
@@ -30,6 +29,7 @@ from mmcontrast.data.shards import ShardSet
 from mmcontrast.data.source import Source, SourceConfig, open_rows
 from mmcontrast.data.storage import Storage
 from mmcontrast.data.streaming import StreamedShards
+from mmcontrast.data.workers import settle
 from mmcontrast.errors import BadSamples, MMContrastError, SkipSample, did_you_mean
 from mmcontrast.specs import ImageSpec, InputSpec
 
@@ -259,11 +259,6 @@ def build_mixture(config: DataConfig, *, seed: int) -> Mixture:
     )
 
 
-def _settle(_worker: int) -> None:
-    """Prepare a loading process: it takes and frees the same large arrays for every row."""
-    keep_freed_memory()
-
-
 class Loader:
     """This rank's batches from any step on; the sequence of global batches knows no ranks and no workers."""
 
@@ -385,7 +380,7 @@ class Loader:
     def _start(self) -> Iterator[Loaded | Unfinished]:
         options: dict[str, Any] = {}
         if self.config.workers:
-            options = {"prefetch_factor": self.config.prefetch, "timeout": 300, "worker_init_fn": _settle}
+            options = {"prefetch_factor": self.config.prefetch, "timeout": 300, "worker_init_fn": settle}
         return iter(
             DataLoader(
                 self._steps,

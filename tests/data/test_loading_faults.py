@@ -72,16 +72,10 @@ def test_a_changed_shard_without_an_index_ends_the_run_in_one_message(tmp_path: 
 def test_a_killed_worker_ends_the_run_in_one_message_and_the_same_command_goes_on(
     sets: dict[str, str], tmp_path: Path
 ) -> None:
-    config = tmp_path / "config.yaml"
-    data = {**tree(sets, tmp_path)["data"], "workers": 1}
-    run = run_of(sets, tmp_path / "run", steps=100_000, data=data, checkpoint={"every_steps": 5})
-    config.write_text(dump(run))
+    config = endless(sets, tmp_path)
     killed = started(config)
     reached = past_step(tmp_path / "run", 10, killed)
-    children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
-    workers = [each for each in children if "mmcontrast" in Path(f"/proc/{each}/cmdline").read_text()]
-    assert len(workers) == 1
-    os.kill(int(workers[0]), signal.SIGKILL)
+    os.kill(the_worker(killed), signal.SIGKILL)
     output, _ = killed.communicate(timeout=120)
     assert killed.returncode == 76, output
     assert "a loader worker is lost: " in output and "Traceback" not in output
@@ -90,6 +84,38 @@ def test_a_killed_worker_ends_the_run_in_one_message_and_the_same_command_goes_o
     again.terminate()
     output, _ = again.communicate(timeout=120)
     assert again.returncode == 75 and "training from step 0 of" not in output, output
+
+
+@pytest.mark.slow
+def test_a_frozen_worker_does_not_outlive_its_parent(sets: dict[str, str], tmp_path: Path) -> None:
+    killed = started(endless(sets, tmp_path))
+    past_step(tmp_path / "run", 2, killed)
+    worker = the_worker(killed)
+    os.kill(worker, signal.SIGSTOP)
+    killed.kill()
+    killed.communicate(timeout=60)
+    for _ in range(50):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    raise AssertionError("the worker is still there")
+
+
+def endless(sets: dict[str, str], folder: Path) -> Path:
+    """The config file of a run with one loading process."""
+    data = {**tree(sets, folder)["data"], "workers": 1}
+    run = run_of(sets, folder / "run", steps=100_000, data=data, checkpoint={"every_steps": 5})
+    (folder / "config.yaml").write_text(dump(run))
+    return folder / "config.yaml"
+
+
+def the_worker(process: subprocess.Popen[str]) -> int:
+    """The loading process of a run."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [each for each in children if "mmcontrast" in Path(f"/proc/{each}/cmdline").read_text()]
+    assert len(workers) == 1
+    return int(workers[0])
 
 
 def started(config: Path) -> subprocess.Popen[str]:
