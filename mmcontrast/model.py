@@ -8,6 +8,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmcontrast.combine import COMBINERS
@@ -23,6 +24,7 @@ from mmcontrast.optim.groups import Place
 from mmcontrast.specs import InputSpec
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Tower
+from mmcontrast.towers.prompts import ReadsPrompts
 from mmcontrast.tuning.apply import apply_training
 from mmcontrast.tuning.compilation import compile_tower
 from mmcontrast.tuning.fields import TowerTraining
@@ -199,6 +201,15 @@ class Model(nn.Module):
     def encode(self, modality: str, values: Values) -> Tensor:
         """Embed rows of one modality, all of them present: (B, ...) -> (B, D)."""
         return self._project(modality, self._features(modality, values))
+
+    def encode_prompted(self, values: Tensor, prompts: Float[Tensor, "B K prompt_width"]) -> Tensor:
+        """Embed texts with vectors in front of their words, to which gradients go back: (B, T) -> (B, D).
+
+        The text tower is one that :class:`ReadsPrompts`.
+        """
+        tower = self.towers["text"]
+        assert isinstance(tower, ReadsPrompts)
+        return self._project("text", tower.prompted(values, prompts))
 
     def _features(self, modality: str, values: Values) -> Features:
         with torch.set_grad_enabled(torch.is_grad_enabled() and modality not in self.resting):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmcontrast.downstream.towers import Towers
+from mmcontrast.downstream.triplets import Triplets, triplets_of
 from mmcontrast.errors import HeadError
+from mmcontrast.evaluate.encoder import TowerEncoder
 
 Kind = Literal["classifier", "composer", "prior"]
 
@@ -120,14 +124,66 @@ class Classifier(Head):
             raise HeadError(f"this head is made for {self.about.modality}, not for {modality}.")
 
 
+@dataclass(frozen=True)
+class Said:
+    """Texts of change: the strings, their points, and the model whose text tower reads them."""
+
+    texts: Sequence[str]
+    points: Float[Tensor, "B D"]
+    encoder: TowerEncoder
+
+
 class Composer(Head):
-    """One point for a reference and a text."""
+    """One point for a reference and a text.  Its config has source, triplets, keep, modality and seed."""
 
     kind: ClassVar[Kind] = "composer"
 
-    def composed(self, reference: Float[Tensor, "B D"], text: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    def composed(self, reference: Float[Tensor, "B D"], said: Said) -> Float[Tensor, "B D"]:
         """Points that are compared with those of the targets."""
         raise NotImplementedError
+
+    @classmethod
+    def sizes(cls, config: Any, encoder: TowerEncoder) -> dict[str, int]:
+        """Sizes of weights that the config and the width of the embedding do not tell.
+
+        Raises:
+            HeadError: the head cannot be made for these towers.
+        """
+        return {}
+
+    def fit(self, z: Float[Tensor, "N D"], said: Said, triplets: Triplets) -> None:
+        """Train on triplets.
+
+        Args:
+            z: points of the rows that triplets name.
+            said: the triplets' texts.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def learn(cls, config: Any, towers: Towers) -> Self:
+        """Train on triplets.
+
+        Raises:
+            HeadError: there are none, or all have one target; the head cannot be made for these towers.
+        """
+        rows = towers.rows(config.source, (config.modality,)).having(config.modality)
+        triplets = triplets_of(rows, file=config.triplets, keep=config.keep, seed=config.seed)
+        if len(set(triplets.targets)) < 2:
+            raise HeadError(f"all {len(triplets)} triplets have one target: there is nothing to tell apart.")
+        encoder = towers.embedder.encoder
+        about = About.of(towers, rows.facts, modality=config.modality, sizes=cls.sizes(config, encoder))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            head = cls(config, about=about)
+            head.fit(rows.z[config.modality], Said(triplets.texts, towers.texts(triplets.texts), encoder), triplets)
+        return head.eval().requires_grad_(False)
+
+    def judge(self, towers: Towers, judged: Judged) -> dict[str, float]:
+        """Recall of the target beside the plain sum and each part alone."""
+        from mmcontrast.downstream.judging_composers import judge_composer
+
+        return judge_composer(self, towers, judged)
 
 
 class Prior(Head):

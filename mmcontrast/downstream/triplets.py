@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Triplets:
     texts: list[str]
     targets: list[int]
     excluded: list[tuple[int, ...]]  # rows that are no answers
+    subsets: list[tuple[int, ...]] = field(default_factory=list)  # among which targets are also ranked; none: nowhere
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -61,6 +62,9 @@ def triplets_of(rows: EmbeddedRows, *, file: Path | None, keep: str | None, seed
             kept.targets.append(place[query["target"]])
             kept.texts.append(query["text"])
             kept.excluded.append(tuple(place[key] for key in query.get("excluded", []) if key in place))
+            kept.subsets.append(tuple(place[key] for key in query.get("subset", []) if key in place))
+    if not all(target in subset for target, subset in zip(kept.targets, kept.subsets, strict=True)):
+        kept.subsets.clear()
     if not len(kept):
         raise HeadError(
             f"no triplet of '{where}' names two rows of '{rows.source}'; the first row is '{rows.keys[0]}'."

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmcontrast.downstream.base import Composer, Head, Prior
+from mmcontrast.downstream.base import Composer, Head, Prior, Said
 from mmcontrast.errors import SearchError
 from mmcontrast.evaluate.encoder import load_encoder
 from mmcontrast.evaluate.identity import towers_sha256
@@ -110,10 +110,10 @@ class Asker:
             for modality, points in parts.items()
         ]
         if query.text:
+            composer, prior = self._heads.get("composer"), self._heads.get("prior")
+            if references and isinstance(composer, Composer):
+                return self._by_composer(composer, self.index.geometry.mean(torch.stack(references)), query.text)
             texts = self._refined("text", self.index.geometry.mean(self.captions(query.text)))
-            combiner, prior = self._heads.get("composer"), self._heads.get("prior")
-            if references and isinstance(combiner, Composer):
-                return combiner.composed(self.index.geometry.mean(torch.stack(references))[None], texts[None])[0]
             if not references and isinstance(prior, Prior):
                 return prior.sampled(texts[None])[0]
             return composed(self.index.geometry, references, texts, text_weight=query.text_weight)
@@ -125,6 +125,13 @@ class Asker:
         """A point for each caption."""
         points: Tensor = self.embedder("text").encode(text=list(texts))
         return points
+
+    @torch.inference_mode()
+    def _by_composer(self, composer: Composer, reference: Tensor, texts: Sequence[str]) -> Float[Tensor, " D"]:
+        """The mean of what a head makes of the reference and each caption."""
+        points = torch.stack([self._refined("text", point) for point in self.captions(texts)])
+        said = Said(texts, points, self.embedder("text").encoder)
+        return self.index.geometry.mean(composer.composed(reference.expand(len(texts), -1), said))
 
     def _refined(self, modality: str, point: Tensor) -> Tensor:
         """A point by what the memory says about it, if there is a refiner for its modality."""
@@ -148,7 +155,7 @@ def _used_by(head: Head) -> tuple[str, ...]:
         SearchError: it answers no question.
     """
     if head.kind == "classifier":
-        raise SearchError("a classifier head answers no search: name a composer (combiner) or a prior.")
+        raise SearchError("a classifier head answers no search: name a composer (combiner, sprc) or a prior.")
     return (head.about.modality or "image", "text")
 
 

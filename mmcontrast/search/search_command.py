@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="torch device of the model")
     parser.add_argument("--refine", metavar="REFINER", help="what mmcontrast refine has written; refines the question")
     parser.add_argument("--memory", metavar="INDEX", help="index whose pairs the refiner reads; default: this one")
-    parser.add_argument("--head", action="append", default=[], help="a combiner or a prior (mmcontrast head train)")
+    parser.add_argument(
+        "--head", action="append", default=[], help="a combiner, sprc or a prior (mmcontrast head train)"
+    )
     parser.add_argument("--json", action="store_true", help="answers as JSON, one modality a line")
     parser.set_defaults(call=_search)
 

@@ -18,6 +18,7 @@ from mmcontrast.tokenizers.hugging_face import HuggingFace
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower
 from mmcontrast.towers.hugging_face_folder import checkpoint_transformers, transformers_layout
+from mmcontrast.towers.prompts import ReadsPrompts
 from mmcontrast.types import Features
 
 Pooling = Literal[
@@ -26,7 +27,7 @@ Pooling = Literal[
 
 
 @TOWERS.register("hugging_face_text")
-class HuggingFaceText(Tower):
+class HuggingFaceText(Tower, ReadsPrompts):
     """``AutoModel`` of a local folder: its weights when it holds them, else random ones from its config.json.
 
     Poolings: the first token, the model's own pooler, the mean of the real tokens, the mean of all ``context_length``
@@ -71,7 +72,8 @@ class HuggingFaceText(Tower):
             inner = AutoModel.from_config(settings, trust_remote_code=False)
         # Encoder-decoders (T5, BART) give their encoder; it is all that a text tower reads.
         self.inner: nn.Module = inner.get_encoder() if inner.config.is_encoder_decoder else inner
-        self._check_context(inner.config)
+        self.places = self._places(inner.config)
+        self._check_context()
         self.pad_id = _first_id(inner.config.pad_token_id) or 0
         self.end_id = _first_id(inner.config.eos_token_id)
         if config.pooling == "eos" and self.end_id is None:
@@ -85,15 +87,51 @@ class HuggingFaceText(Tower):
         """Encode ids; 0 is padding, the model's own ids are one less."""
         if self.config.pooling == "mean_with_padding":  # whatever the batch was trimmed to
             values = pad(values, (0, self.config.context_length - values.shape[1]))
-        real = values != 0
-        # A row of padding alone (an absent cell) keeps one token: attention over nothing is NaN.
-        real[:, 0] |= ~real.any(dim=1)
-        ids = torch.where(real, (values - 1).clamp_min(0), self.pad_id)
+        ids, real = self._own_ids(values)
         out = self.inner(input_ids=ids, attention_mask=real.long())
         hidden = out.last_hidden_state
         if self.config.pooling == "pooler":
             return Features(self._pooler(out), hidden, real)
         return Features(pool(hidden, ids, real, pooling=self.config.pooling, end_id=self.end_id), hidden, real)
+
+    def words(self, values: Int[Tensor, "B T"]) -> Float[Tensor, "B T prompt_width"]:
+        """The model's own vectors of its ids; it adds places itself."""
+        found: Tensor = self.inner.get_input_embeddings()(self._own_ids(values)[0])  # type: ignore[operator]
+        return found
+
+    def prompted(self, values: Int[Tensor, "B T"], prompts: Float[Tensor, "B K prompt_width"]) -> Features:
+        """Encode ids after vectors, which count in means as words do; single places are read among the ids.
+
+        The model numbers the places: words stand behind those of the prompts.
+
+        Raises:
+            ConfigError: a pooler reads its own place, or the model has too few of them.
+        """
+        if self.config.pooling == "pooler":
+            raise ConfigError("hugging_face_text with pooling pooler reads no prompts: they would stand in its place.")
+        if self.config.pooling == "mean_with_padding":
+            values = pad(values, (0, self.config.context_length - values.shape[1]))
+        count = prompts.shape[1]
+        if self.places is not None and count + values.shape[1] > self.places:
+            raise ConfigError(
+                f"{count} prompts and {values.shape[1]} tokens: '{self.config.folder}' has {self.places} positions."
+            )
+        ids, real = self._own_ids(values)
+        whole = pad(real, (count, 0), value=True)
+        embedded = torch.cat([prompts, self.words(values)], dim=1)
+        hidden = self.inner(inputs_embeds=embedded, attention_mask=whole.long()).last_hidden_state
+        if self.config.pooling in ("mean", "mean_with_padding", "position_weighted"):
+            pooled = pool(hidden, ids, whole, pooling=self.config.pooling)
+        else:
+            pooled = pool(hidden[:, count:], ids, real, pooling=self.config.pooling, end_id=self.end_id)
+        return Features(pooled, hidden, whole)
+
+    def _own_ids(self, values: Int[Tensor, "B T"]) -> tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
+        """The model's ids, and which of them are a caption's."""
+        real = values != 0
+        # A row of padding alone (an absent cell) keeps one token: attention over nothing is NaN.
+        real[:, 0] |= ~real.any(dim=1)
+        return torch.where(real, (values - 1).clamp_min(0), self.pad_id), real
 
     def layout(self) -> Layout:
         """What is registered before the longest list of modules; that list; the rest."""
@@ -108,17 +146,21 @@ class HuggingFaceText(Tower):
             raise ConfigError(f"'{self.config.folder}' has no pooler; use another pooling, such as cls or mean.")
         return out.pooler_output
 
-    def _check_context(self, settings: Any) -> None:
-        """Refuse captions longer than the model has places for; models without places of their own have no limit."""
-        places = getattr(settings, "max_position_embeddings", None)
+    def _places(self, settings: Any) -> int | None:
+        """Longest input that the model has positions for; models without positions of their own have no limit."""
+        places: int | None = getattr(settings, "max_position_embeddings", None)
         if places is None:
-            return
+            return None
         tables = (each for each in self.inner.modules() if isinstance(each, nn.Embedding))
         first = (each.padding_idx for each in tables if each.num_embeddings == places)
-        places -= 1 + next((each for each in first if each is not None), -1)  # RoBERTa counts from its padding's id on
-        if self.config.context_length > places:
+        # RoBERTa counts from its padding's id on
+        return places - 1 - next((each for each in first if each is not None), -1)
+
+    def _check_context(self) -> None:
+        """Refuse captions longer than the model has positions for."""
+        if self.places is not None and self.config.context_length > self.places:
             raise ConfigError(
-                f"context_length {self.config.context_length}: '{self.config.folder}' has {places} positions. "
+                f"context_length {self.config.context_length}: '{self.config.folder}' has {self.places} positions. "
                 "Use a shorter one, or a model made for long texts, such as ModernBERT."
             )
 

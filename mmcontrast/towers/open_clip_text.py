@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmcontrast.config import OneOf, config
@@ -17,11 +17,12 @@ from mmcontrast.tokenizers.open_clip import OpenCLIP
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
 from mmcontrast.towers.open_clip_image import architecture, open_clip_config, resblocks
+from mmcontrast.towers.prompts import ReadsPrompts
 from mmcontrast.types import Features
 
 
 @TOWERS.register("open_clip_text")
-class OpenCLIPText(Tower):
+class OpenCLIPText(Tower, ReadsPrompts):
     """The causal text transformer of an open_clip model config, with its own projection; random weights.
 
     Captions come trimmed to the batch's longest: attention is causal and the end token is what is read, so the padding
@@ -68,18 +69,37 @@ class OpenCLIPText(Tower):
         """Encode ids; 0 is padding."""
         inner: Any = self.inner
         values = values[:, : inner.context_length]
-        rows, tokens = values.shape
-        places = torch.arange(tokens, device=values.device)
-        x = inner.token_embedding(values) + inner.positional_embedding[:tokens]
-        x = inner.ln_final(inner.transformer(x, attn_mask=inner.attn_mask[places][:, places]))
+        places = torch.arange(values.shape[1], device=values.device)
+        return self._encoded(self.words(values), values, inner.attn_mask[places][:, places])
+
+    def words(self, values: Int[Tensor, "B T"]) -> Float[Tensor, "B T prompt_width"]:
+        """Each token's vector plus its place's."""
+        inner: Any = self.inner
+        x: Tensor = inner.token_embedding(values) + inner.positional_embedding[: values.shape[1]]
+        return x
+
+    def prompted(self, values: Int[Tensor, "B T"], prompts: Float[Tensor, "B K prompt_width"]) -> Features:
+        """Encode ids after vectors, which stand before the start token and are seen by every token."""
+        inner: Any = self.inner
+        values = values[:, : inner.context_length]
+        x = torch.cat([prompts, self.words(values)], dim=1)
+        later = torch.full((x.shape[1], x.shape[1]), -torch.inf, device=x.device, dtype=inner.attn_mask.dtype)
+        return self._encoded(x, values, later.triu(1))
+
+    def _encoded(
+        self, x: Float[Tensor, "B N prompt_width"], values: Int[Tensor, "B T"], mask: Float[Tensor, "N N"]
+    ) -> Features:
+        """Encode tokens of which the last T are those of the ids."""
+        inner: Any = self.inner
+        x = inner.ln_final(inner.transformer(x, attn_mask=mask))
         # The end token has the largest id of all; a row of padding alone reads its first place.
-        last = values.argmax(dim=1)
-        pooled = x[torch.arange(rows, device=x.device), last]
+        last = values.argmax(dim=1) + x.shape[1] - values.shape[1]
+        pooled = x[torch.arange(len(x), device=x.device), last]
         projection = inner.text_projection
         if projection is not None:
             pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
         # Id 0 is CLIP's "!" as well as the padding: places tell real tokens, ids do not.
-        return Features(pooled, x, places <= last[:, None])
+        return Features(pooled, x, torch.arange(x.shape[1], device=x.device) <= last[:, None])
 
     def layout(self) -> Layout:
         """Words and places; blocks; norm and projection."""

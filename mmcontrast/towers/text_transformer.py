@@ -8,7 +8,7 @@ import torch
 from annotated_types import Ge, Lt
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from mmcontrast.config import Count, OneOf, Positive, config
 from mmcontrast.specs import TextSpec
@@ -16,6 +16,7 @@ from mmcontrast.tokenizers import TOKENIZERS
 from mmcontrast.tokenizers.hashed_words import HashedWords
 from mmcontrast.towers import TOWERS
 from mmcontrast.towers.base import Layout, Tower, layout_of
+from mmcontrast.towers.prompts import ReadsPrompts
 from mmcontrast.types import Features
 
 
@@ -49,7 +50,7 @@ class HashEmbedding(nn.Module):
 
 
 @TOWERS.register("text_transformer")
-class TextTransformer(Tower):
+class TextTransformer(Tower, ReadsPrompts):
     """Pre-norm transformer; bidirectional over the real tokens; pooled by their mean.
 
     Padding is masked, so any amount of it on the right changes nothing.
@@ -97,8 +98,19 @@ class TextTransformer(Tower):
 
     def forward(self, values: Int[Tensor, "B T"]) -> Features:
         """Encode ids; 0 is padding."""
-        real = values != 0
-        x = self.embed(values) + self.positions[: values.shape[1]]
+        return self._encoded(self.words(values), values != 0)
+
+    def words(self, values: Int[Tensor, "B T"]) -> Float[Tensor, "B T width"]:
+        """Each word's vector plus its place's."""
+        x: Tensor = self.embed(values) + self.positions[: values.shape[1]]
+        return x
+
+    def prompted(self, values: Int[Tensor, "B T"], prompts: Float[Tensor, "B K width"]) -> Features:
+        """Encode ids after vectors, which count in the mean as words do."""
+        real = pad(values != 0, (prompts.shape[1], 0), value=True)
+        return self._encoded(torch.cat([prompts, self.words(values)], dim=1), real)
+
+    def _encoded(self, x: Float[Tensor, "B T width"], real: Bool[Tensor, "B T"]) -> Features:
         x = self.norm(self.through(self.layers, x, real))
         weight = real[:, :, None].to(x.dtype)
         pooled = (x * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)

@@ -1,4 +1,4 @@
-"""Towers without a model: texts and pictures of a few kinds, whose pictures lie beside their texts."""
+"""Towers whose points are made up: texts and pictures of a few kinds, whose pictures lie beside their texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mmcontrast.downstream.towers import EmbeddedRows, Towers
-from mmcontrast.geometry.sphere import Sphere
+from mmcontrast.evaluate.encoder import TowerEncoder
+from mmcontrast.model import Model, ModelConfig
+from mmcontrast.towers.text_transformer import TextTransformer
 
 DIM, KINDS = 16, 4
 CENTRES = torch.randn(KINDS, DIM, generator=torch.Generator().manual_seed(7))
@@ -27,14 +29,20 @@ def text_point(text: str) -> Tensor:
     return normalize((CENTRES[kind] if kind is not None else 0) + 0.25 * drawn, dim=0)
 
 
+def encoder(text: Any = None) -> TowerEncoder:
+    """A text tower with random weights."""
+    config = text or TextTransformer.Config(width=16, layers=1, heads=2, buckets=64, context_length=16)
+    torch.manual_seed(0)
+    return TowerEncoder(Model(ModelConfig(dim=DIM, towers={"text": config})).requires_grad_(False))
+
+
 class MadeUpTowers(Towers):
     """A source's name is its seed and its number of rows: ``3:40``."""
 
-    def __init__(self, digests: dict[str, str] | None = None) -> None:
+    def __init__(self, digests: dict[str, str] | None = None, text: Any = None) -> None:
         super().__init__("made up")
         self.__dict__["digests"] = digests or {"text": "t", "image": "i"}
-        geometry = Sphere(Sphere.Config())
-        self.__dict__["embedder"] = SimpleNamespace(dim=DIM, encoder=SimpleNamespace(geometry=geometry))
+        self.__dict__["embedder"] = SimpleNamespace(dim=DIM, encoder=encoder(text))
 
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Points of strings."""
@@ -54,3 +62,11 @@ class MadeUpTowers(Towers):
         present = {name: torch.ones(count, dtype=torch.bool) for name in modalities}
         points = {name: texts if name == "text" else z for name in modalities}
         return EmbeddedRows(source, keys, fields, points, present, {"name": source})
+
+
+class ReadTowers(MadeUpTowers):
+    """The same rows, whose texts lie where the text tower reads them."""
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Points of strings."""
+        return self.embedder.encoder.encode("text", list(texts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch.nn.functional import normalize
 
 from mmcontrast.config import parse
 from mmcontrast.downstream.base import Judged
-from mmcontrast.downstream.combiner import Combiner, contrast, recall
+from mmcontrast.downstream.combiner import Combiner, contrast
 from mmcontrast.downstream.folder import Described, read_head, write_head
 from mmcontrast.downstream.triplets import Triplets, triplets_of
 from mmcontrast.errors import ConfigError, HeadError
@@ -34,7 +35,7 @@ def test_a_query_is_the_papers_mixture() -> None:
     def linear(name: str, values: torch.Tensor) -> torch.Tensor:
         return weights[f"{name}.weight"] @ values + weights[f"{name}.bias"]
 
-    found = head.composed(reference, text)
+    found = head.mixed(reference, text)
     for row in range(5):
         t, r = text[row].double(), reference[row].double()
         both = torch.cat([linear("text.0", t).relu(), linear("reference.0", r).relu()])
@@ -52,14 +53,26 @@ def test_the_contrast_spares_other_triplets_of_the_same_target() -> None:
         logits = {key: 100 * float(queries[row] @ targets[key]) for key in keys}
         top = max(logits.values())
         total += (top + math.log(sum(math.exp(each - top) for each in logits.values())) - logits[row]) / 4
-    assert float(contrast(queries, targets, torch.tensor(ids))) == pytest.approx(total, rel=1e-4)
+    assert float(contrast(queries, targets, torch.tensor(ids), scale=100.0)) == pytest.approx(total, rel=1e-4)
 
 
-def test_recall_leaves_out_the_reference_and_counts_ties_against_the_target() -> None:
-    scores = torch.tensor([[9.0, 5.0, 5.0, 1.0]])
-    asked = Triplets([0], ["a"], [1], [(0,)])
-    assert [recall(scores, asked, k=k) for k in (1, 2)] == [0.0, 1.0]
-    assert recall(scores, Triplets([0], ["a"], [1], [()]), k=2) == 0.0
+def test_recall_leaves_out_the_reference_and_counts_ties_against_the_target(tmp_path: Path) -> None:
+    head, path = learned(steps=1), tmp_path / "triplets.jsonl"
+    rows = [{"reference": "row 0", "target": f"row {number}", "text": "more"} for number in range(8)]
+    subsets = [{**row, "subset": ["row 1", row["target"]], "excluded": ["row 0"]} for row in rows[2:]]
+    for lines in (rows, subsets):
+        path.write_text("\n".join(json.dumps(each) for each in lines))
+        found = head.judge(TOWERS, Judged(source="0:8", triplets=path))
+        z = TOWERS.rows("0:8", ("image",)).z["image"].double()
+        for k in (1, 5):
+            hits = 0
+            for line in lines:
+                pool = [row for row in range(8) if f"row {row}" not in line.get("excluded", ())]
+                own = int(line["target"][-1])
+                better = [row for row in pool if row != own and z[0] @ z[row] >= z[0] @ z[own]]
+                hits += len(better) < k
+            assert found[f"reference R@{k}"] == pytest.approx(hits / len(lines))
+        assert ("reference Rs@1" in found) == (lines is subsets)
 
 
 def test_a_combiner_beats_the_sum_and_a_folder_gives_it_back(tmp_path: Path) -> None:
@@ -70,8 +83,8 @@ def test_a_combiner_beats_the_sum_and_a_folder_gives_it_back(tmp_path: Path) -> 
     read = read_head(tmp_path / "head")
     assert read.about == head.about and isinstance(read, Combiner)
     z = TOWERS.rows("1:8", ("image",)).z["image"]
-    assert torch.equal(read.composed(z, z), head.composed(z, z))
-    assert torch.equal(learned().composed(z, z), head.composed(z, z))
+    assert torch.equal(read.mixed(z, z), head.mixed(z, z))
+    assert torch.equal(learned().mixed(z, z), head.mixed(z, z))
     with pytest.raises(HeadError, match="whose text tower is not that of"):
         head.judge(MadeUpTowers({"text": "other", "image": "i"}), Judged(source="3:60", keep="kind"))
 

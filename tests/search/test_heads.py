@@ -9,18 +9,22 @@ import torch
 
 from mmcontrast.cli import main
 from mmcontrast.downstream import DOWNSTREAM
-from mmcontrast.downstream.base import About, Composer, Head, Prior
+from mmcontrast.downstream.base import About, Head, Prior, Said
+from mmcontrast.downstream.combiner import Combiner
 from mmcontrast.downstream.folder import write_head
+from mmcontrast.downstream.sprc import SPRC
 from mmcontrast.search.index import Index, open_index
 from mmcontrast.search.query import Query
 from mmcontrast.search.searcher import Searcher
 
 
-def head_of(index: Index, name: str, *, towers: dict[str, str] | None = None) -> Head:
+def head_of(
+    index: Index, name: str, *, towers: dict[str, str] | None = None, sizes: dict[str, int] | None = None
+) -> Head:
     """An untrained head for an index's towers."""
     cls = DOWNSTREAM.get(name)
     about = About(dim=index.about.dim, model="m", towers=towers or index.about.towers, modality="image",
-                  classes=("a", "b"))  # fmt: skip
+                  classes=("a", "b"), sizes=sizes or {})  # fmt: skip
     torch.manual_seed(0)
     head: Head = cls(cls.Config(source="x"), about=about)
     return head.eval().requires_grad_(False)
@@ -35,11 +39,26 @@ def test_a_combiner_composes_and_a_prior_stands_for_a_text(index: Path, tmp_path
     plain = Searcher.open(index).asker
     row, text = ("image", "row-01"), ("a red square",)
     reference, z = plain.point(Query(rows=(row,))), plain.point(Query(text=text))
-    assert isinstance(combiner, Composer) and isinstance(prior, Prior)
-    composed = combiner.composed(reference[None], z[None])[0]
+    assert isinstance(combiner, Combiner) and isinstance(prior, Prior)
+    composed = combiner.mixed(reference[None], z[None])[0]
     assert torch.allclose(asker.point(Query(rows=(row,), text=text)), composed, atol=1e-6)
     assert torch.allclose(asker.point(Query(text=text)), prior.sampled(z[None])[0], atol=1e-6)
     assert torch.equal(asker.point(Query(rows=(row,))), reference), "a picture alone is composed of nothing"
+
+
+def test_a_sentence_level_prompt_is_read_with_every_caption(index: Path, tmp_path: Path) -> None:
+    opened, plain = open_index(index), Searcher.open(index).asker
+    encoder = plain.embedder("text").encoder
+    head = head_of(opened, "sprc", sizes=SPRC.sizes(None, encoder))
+    assert isinstance(head, SPRC)
+    write_head(head, tmp_path / "sprc")
+    asker = Searcher.open(index, heads=[tmp_path / "sprc"]).asker
+    row, texts = ("image", "row-01"), ("a red square", "something small and red")
+    reference, points = plain.point(Query(rows=(row,))), plain.captions(texts)
+    both = head.composed(reference.expand(2, -1), Said(texts, points, encoder))
+    assert torch.allclose(asker.point(Query(rows=(row,), text=texts)), opened.geometry.mean(both), atol=1e-5)
+    one = head.composed(reference[None], Said(texts[:1], points[:1], encoder))[0]
+    assert torch.allclose(asker.point(Query(rows=(row,), text=texts[:1])), one, atol=1e-5)
 
 
 def test_heads_of_other_towers_and_classifiers_are_refused(

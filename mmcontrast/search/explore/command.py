@@ -10,6 +10,7 @@ from mmcontrast.packages import check_installed
 EXAMPLES = """examples:
   mmcontrast explore index/photos
   mmcontrast explore index/all --source shards/ --source package:quickstart/trimodal-test --port 7861
+  mmcontrast explore index/photos --head heads/sprc          pictures with texts are composed by a trained head
 """
 
 
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", action="append", default=[], help="where an indexed set is now; one for each, in order"
     )
+    parser.add_argument(
+        "--head", action="append", default=[], help="a combiner, sprc or a prior (mmcontrast head train)"
+    )
+    parser.add_argument("--refine", metavar="REFINER", help="what mmcontrast refine has written; refines questions")
+    parser.add_argument("--memory", metavar="INDEX", help="index whose pairs the refiner reads; default: this one")
     parser.add_argument("--port", type=int, help="port of the page; default: the first free one from 7860 on")
     parser.set_defaults(call=_explore)
 
@@ -35,7 +41,14 @@ def _explore(parsed: argparse.Namespace) -> int:
     from mmcontrast.search.searcher import Searcher
 
     check_installed(["gradio"], who="explore", extra="explore")
-    searcher = Searcher.open(parsed.index, model=parsed.model, device=parsed.device)
+    searcher = Searcher.open(
+        parsed.index,
+        model=parsed.model,
+        device=parsed.device,
+        refiner=parsed.refine,
+        memory=parsed.memory,
+        heads=parsed.head,
+    )
     media = Media(searcher.index, sources=parsed.source)
     page = build_page(Explorer(searcher, media))
     print(f"{serve(page, port=parsed.port)}  (ctrl-C ends it)", flush=True)
