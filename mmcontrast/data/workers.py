@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +18,27 @@ PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
 def settle(_number: int) -> None:
-    """Prepare a loading process: it ends with its parent, and takes and frees the same large arrays for every row.
+    """Prepare a loading process: its parent alone ends it; it takes and frees the same large arrays for every row.
 
     By itself it looks for its parent between two batches alone: one that is stopped, or stuck in a read, would stay
-    for ever, with its memory and the launcher's pipes.  The kernel kills it at the end of the thread that forked it;
-    where there is no prctl, it is left at that.
+    for ever, with its memory and the launcher's pipes.  The kernel kills it at the end of the thread that forked it.
+
+    Slurm and terminals signal whole groups of processes.  The rank then finishes its step and saves, and needs its
+    batches for that: a loading process hears its parent's SIGTERM, and no other signal to stop.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()
     keep_freed_memory()
+
+
+def _end_when_told(parent: int) -> None:
+    while sys.platform == "linux":
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent:
+            os._exit(0)
 
 
 @contextmanager

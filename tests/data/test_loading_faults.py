@@ -102,6 +102,19 @@ def test_a_frozen_worker_does_not_outlive_its_parent(sets: dict[str, str], tmp_p
     raise AssertionError("the worker is still there")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_to_the_whole_group_stops_the_run_as_one_to_its_rank_does(
+    number: signal.Signals, sets: dict[str, str], tmp_path: Path
+) -> None:
+    run = started(endless(sets, tmp_path))
+    past_step(tmp_path / "run", 2, run)
+    os.killpg(run.pid, number)
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == (130 if number == signal.SIGINT else 75), output
+    assert "lost" not in output and "saved" in output, output
+
+
 def endless(sets: dict[str, str], folder: Path) -> Path:
     """The config file of a run with one loading process."""
     data = {**tree(sets, folder)["data"], "workers": 1}
@@ -120,7 +133,9 @@ def the_worker(process: subprocess.Popen[str]) -> int:
 
 def started(config: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mmcontrast", "train", str(config)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def past_step(folder: Path, step: int, process: subprocess.Popen[str]) -> int:
