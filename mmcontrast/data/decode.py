@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
+from mmcontrast.data.decode_flac import flac_header
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.sound_bytes import SoundBytes
 from mmcontrast.errors import SkipSample
@@ -133,6 +134,9 @@ def audio_seconds(content: bytes, *, key: str) -> float:
     """
     if fallback_container(content) is not None:
         return len(decode_audio(content, key=key, sample_rate_hz=SLOW_HZ)) / SLOW_HZ
+    header = flac_header(content)
+    if header is not None:
+        return header.frames / header.rate_hz
     import soundfile
 
     with _named_failures(key, cause="audio_decode", what="sound"):

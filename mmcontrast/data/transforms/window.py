@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mmcontrast.data.decode import BLOCK_SAMPLES, check_rate, check_samples, resample
+from mmcontrast.data.decode_flac import flac_header
 from mmcontrast.data.decode_soundfile import is_integer, mono
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.sound_bytes import SoundBytes
@@ -46,12 +47,14 @@ def random_window(
     # Integer samples reach full scale at most: only a limit below it needs all of them.
     if config.shift or config.speed or spec.fusion is not None or limits.audio_amplitude < 1:
         return None
+    header = flac_header(content)
+    if header is not None and _planned(header.frames, header.rate_hz, spec, limits).samples <= spec.samples:
+        return None
     try:
         with soundfile.SoundFile(SoundBytes(content)) as sound:
             way = way_to(sound)
-            total = min(sound.frames, round(limits.audio_seconds * sound.samplerate))
             check_rate("sound", sound.samplerate, sound.channels, limits)
-            plan = _Window(total=total, from_hz=sound.samplerate, to_hz=spec.sample_rate_hz)
+            plan = _planned(sound.frames, sound.samplerate, spec, limits)
             if way is None or plan.samples <= spec.samples:
                 return None
             spare = plan.samples - spec.samples
@@ -74,6 +77,11 @@ def random_window(
     except (SkipSample, soundfile.LibsndfileError, RuntimeError, ValueError, TypeError, MemoryError):
         return None
     return wave if len(wave) == spec.samples else None
+
+
+def _planned(frames: int, rate_hz: int, spec: AudioSpec, limits: Limits) -> _Window:
+    total = min(frames, round(limits.audio_seconds * rate_hz))
+    return _Window(total=total, from_hz=rate_hz, to_hz=spec.sample_rate_hz)
 
 
 def way_to(sound: soundfile.SoundFile) -> Way | None:
