@@ -13,6 +13,7 @@ from torch.utils.data import get_worker_info
 
 from mmcontrast.allocator import take_pages
 from mmcontrast.data.handover import is_small
+from mmcontrast.data.lent_memory import lender
 
 
 class Canvas:
@@ -56,6 +57,10 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     num_bytes = prod(shape) * dtype.itemsize
     if get_worker_info() is None or is_small(num_bytes):
         return torch.empty(shape, dtype=dtype)
+    mine = lender()
+    lent = None if mine is None else mine.empty(shape, dtype)
+    if lent is not None:
+        return lent
     storage = torch.UntypedStorage._new_shared(num_bytes)
     take_pages(storage.data_ptr(), storage.nbytes())
     return torch.empty(0, dtype=dtype).set_(storage).view(shape)

@@ -2,6 +2,7 @@
 
 torch hands every tensor over in shared memory of its own, whose descriptor the receiver asks for by a connection: for
 a row of flags that costs a hundred times what its bytes do.  So small tensors travel as bytes, along with the rest.
+Large ones travel on blocks that are filled again and again (lent_memory.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
+from mmcontrast.data.lent_memory import Place, borrower, lender
 from mmcontrast.data.quarantine import BadRow
 from mmcontrast.errors import MMContrastError
 from mmcontrast.types import Batch, Column, Values
@@ -59,10 +62,15 @@ def _unpacked_all(values: Any) -> Values:
 
 
 def _packed(tensor: Tensor) -> Any:
-    return tensor.numpy() if is_small(tensor.nbytes) else tensor
+    if is_small(tensor.nbytes):
+        return tensor.numpy()
+    mine = None if get_worker_info() is None else lender()
+    return tensor if mine is None else mine.place(tensor) or tensor
 
 
 def _unpacked(value: Any) -> Tensor:
+    if isinstance(value, Place):
+        return borrower().tensor(value)
     return value if isinstance(value, Tensor) else torch.from_numpy(value)
 
 
