@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from mmcontrast.data.decode import decode_audio
+from mmcontrast.data.decode_soundfile import mono
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.transforms.clip import windows
 from mmcontrast.errors import SkipSample
@@ -72,6 +73,15 @@ def test_a_sound_cut_off_in_the_middle_is_refused_or_heard_up_to_there(options: 
     else:
         assert 0 < len(heard) <= len(wave) + 2000 and np.isfinite(heard).all()
         assert np.abs(heard[:2000] - decode_audio(content, key="k", sample_rate_hz=RATE)[:2000]).max() < 1e-3
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6, 7, 8, 9])
+def test_channels_are_averaged_as_numpy_does_to_the_bit(channels: int) -> None:
+    block = np.random.default_rng(channels).standard_normal((4_000, channels)).astype(np.float32)
+    block[:9] = np.float32(1e-45)
+    block[9] = -0.0
+    expected = block.mean(axis=1) if channels > 1 else block[:, 0]
+    assert mono(block).tobytes() == expected.tobytes()
 
 
 def test_eight_bits_high_rates_and_many_channels_are_heard_as_what_they_are() -> None:
