@@ -1,4 +1,4 @@
-"""All talk between ranks, and the only reader of the launcher's environment variables.
+"""All talk between ranks.
 
 Every rank calls every function here in the same order.  With one process each is the identity.
 The contract of an objective: the mean over ranks of what it returns is the loss of the global batch.
@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -23,40 +20,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mmcontrast.errors import LaunchError, MMContrastError
+from mmcontrast.rendezvous import launch, meet
 
-GRACE_SECONDS = 5.0  # that torch's own time limit may be late
 _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Who this process is, as torchrun or SLURM says."""
-
-    rank: int
-    local_rank: int
-    world_size: int
-
-
-def launch() -> Launch:
-    """Read torchrun's variables, else those of a SLURM job step (srun), else answer with one process.
-
-    Raises:
-        LaunchError: they are no numbers, or the rank is not below the world size.
-    """
-    environment = os.environ
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    # A batch script sees SLURM_PROCID as well; only srun, which starts one process a task, sets SLURM_STEP_ID.
-    if not all(name in environment for name in names) and "SLURM_STEP_ID" in environment:
-        names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
-    if not all(name in environment for name in names):
-        return Launch(0, 0, 1)
-    found = ", ".join(f"{name}={environment[name]}" for name in names)
-    if not all(environment[name].isdecimal() for name in names):
-        raise LaunchError(f"the launcher's variables should be whole numbers, but are {found}.")
-    who = Launch(*(int(environment[name]) for name in names))
-    if who.rank >= who.world_size:
-        raise LaunchError(f"the launcher gave a rank that is not below the world size: {found}.")
-    return who
 
 
 def device(name: str) -> torch.device:
@@ -66,78 +32,35 @@ def device(name: str) -> torch.device:
     return torch.device("cuda", launch().local_rank) if name == "cuda" else torch.device(name)
 
 
-def start(where: torch.device, *, timeout_seconds: float) -> None:
+def start(where: torch.device, *, timeout_seconds: float, meet_seconds: float = 120.0) -> None:
     """Join the other ranks; do nothing when joined already.
 
     Args:
         where: this rank's device; on cuda, tensors there travel by NCCL and those on the CPU by gloo.
-        timeout_seconds: longest wait for the other ranks, here and in every later collective.
+        timeout_seconds: longest wait for the other ranks in every later collective.
+        meet_seconds: longest wait for all ranks to come.
 
     Raises:
-        LaunchError: the ranks do not find each other, or the port is in use.
+        LaunchError: ranks are missing, on every rank that came and with their numbers; or the port is in use.
     """
     if dist.is_initialized():
         return
-    who, limit = launch(), timedelta(seconds=timeout_seconds)
+    who = launch()
     backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"
     if where.type == "cuda":
         torch.cuda.set_device(where)
+    limit = timedelta(seconds=timeout_seconds)
     if who.world_size == 1:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=limit)
         return
-    host, port = _meeting_point()
-    missed = (
-        f"rank {who.rank} of {who.world_size} did not meet the others at {host}:{port} within {timeout_seconds:g} s: "
-        "{reason}. Were all ranks started, is MASTER_ADDR reachable and MASTER_PORT free?"
-    )
-    silent = missed.format(reason="whoever listens there does not answer")
+    store = meet(who, seconds=meet_seconds)
     try:
-        with _ended_after(timeout_seconds + GRACE_SECONDS, silent):
-            dist.init_process_group(
-                backend,
-                init_method=f"tcp://{host}:{port}",
-                rank=who.rank,
-                world_size=who.world_size,
-                timeout=limit,
-            )
+        dist.init_process_group(backend, store=store, rank=who.rank, world_size=who.world_size, timeout=limit)
     except (dist.DistError, RuntimeError, ValueError) as error:
-        raise LaunchError(missed.format(reason=str(error).splitlines()[0])) from error
-
-
-@contextmanager
-def _ended_after(seconds: float, message: str) -> Iterator[None]:
-    """End the process with a message if a block takes longer: torch waits for ever for the answer of a stranger."""
-
-    def end() -> None:
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        os._exit(LaunchError.exit_code)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _meeting_point() -> tuple[str, int]:
-    """Host and port of rank 0, from MASTER_ADDR and MASTER_PORT, else derived from the SLURM job."""
-    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
-    if host is None:
-        host = first_host(os.environ.get("SLURM_STEP_NODELIST", "localhost"))
-    if port is None:
-        # Every task computes the same port; two jobs that share a node have different ids.
-        port = str(20_000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20_000)
-    if not port.isdecimal():
-        raise LaunchError(f"MASTER_PORT should be a number, but is '{port}'.")
-    return host, int(port)
-
-
-def first_host(nodes: str) -> str:
-    """First host of SLURM's compressed list: ``gpu[03-05,9],cpu1`` -> ``gpu03``."""
-    found = re.match(r"([^\[,]+)(?:\[(\d+))?", nodes)
-    return (found[1] + (found[2] or "")) if found else "localhost"
+        raise LaunchError(
+            f"rank {who.rank} of {who.world_size} does not reach the others within {timeout_seconds:g} s: "
+            f"{str(error).splitlines()[0]}. Do firewalls let ranks talk at every port?"
+        ) from error
 
 
 def stop() -> None:

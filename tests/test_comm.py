@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from mmcontrast import comm
 from mmcontrast.errors import ConfigError, LaunchError, MMContrastError
+from mmcontrast.rendezvous import Launch, first_host, launch
 from tests.dist.pool import on_ranks
 from tests.ports import free_port
 
@@ -29,35 +31,37 @@ def variables(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
 
 def test_ranks_come_from_torchrun_or_srun_and_not_from_a_batch_script(monkeypatch: pytest.MonkeyPatch) -> None:
     for values, expected in (
-        ({}, comm.Launch(0, 0, 1)),
-        (TORCHRUN, comm.Launch(1, 1, 4)),
-        (SLURM | {"SLURM_STEP_ID": "0"}, comm.Launch(3, 1, 8)),
-        (SLURM, comm.Launch(0, 0, 1)),
-        (SLURM | {"SLURM_STEP_ID": "0"} | TORCHRUN, comm.Launch(1, 1, 4)),
+        ({}, Launch(0, 0, 1)),
+        (TORCHRUN, Launch(1, 1, 4)),
+        (SLURM | {"SLURM_STEP_ID": "0"}, Launch(3, 1, 8)),
+        (SLURM, Launch(0, 0, 1)),
+        (SLURM | {"SLURM_STEP_ID": "0"} | TORCHRUN, Launch(1, 1, 4)),
     ):
         variables(monkeypatch, values)
-        assert comm.launch() == expected
+        assert launch() == expected
 
 
 @pytest.mark.parametrize("broken", [{"RANK": "4"}, {"RANK": "first"}])
 def test_impossible_launcher_variables_are_refused(monkeypatch: pytest.MonkeyPatch, broken: dict[str, str]) -> None:
     variables(monkeypatch, TORCHRUN | broken)
     with pytest.raises(LaunchError, match=f"RANK={broken['RANK']}"):
-        comm.launch()
+        launch()
 
 
 @pytest.mark.parametrize(
     ("nodes", "host"), [("n1", "n1"), ("n[1-2]", "n1"), ("gpu-[003-005,9],cpu1", "gpu-003"), ("a,b", "a")]
 )
 def test_the_first_host_of_a_slurm_list(nodes: str, host: str) -> None:
-    assert comm.first_host(nodes) == host
+    assert first_host(nodes) == host
 
 
 def test_a_missing_rank_is_one_error_within_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     variables(monkeypatch, {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
                             "MASTER_PORT": str(free_port())})  # fmt: skip
-    with pytest.raises(LaunchError, match=r"rank 0 of 2 did not meet the others at 127\.0\.0\.1"):
-        comm.start(torch.device("cpu"), timeout_seconds=2)
+    with pytest.raises(
+        LaunchError, match=r"rank 0 of 2 did not meet the others at 127\.0\.0\.1.*: rank 1 did not come"
+    ):
+        comm.start(torch.device("cpu"), timeout_seconds=60, meet_seconds=2)
 
 
 def test_a_port_in_use_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,14 +71,15 @@ def test_a_port_in_use_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
         variables(monkeypatch, {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
                                 "MASTER_PORT": str(taken.getsockname()[1])})  # fmt: skip
         with pytest.raises(LaunchError, match="MASTER_PORT free"):
-            comm.start(torch.device("cpu"), timeout_seconds=2)
+            comm.start(torch.device("cpu"), timeout_seconds=60, meet_seconds=2)
 
 
 def test_a_stranger_who_listens_and_says_nothing_is_one_error() -> None:
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
-        program = "import torch; from mmcontrast import comm; comm.start(torch.device('cpu'), timeout_seconds=1)"
+        call = "comm.start(torch.device('cpu'), timeout_seconds=60, meet_seconds=1)"
+        program = f"import torch; from mmcontrast import comm; {call}"
         environment = {**os.environ, "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
                        "MASTER_PORT": str(stranger.getsockname()[1])}  # fmt: skip
         done = subprocess.run(
@@ -82,6 +87,53 @@ def test_a_stranger_who_listens_and_says_nothing_is_one_error() -> None:
         )
     assert done.returncode == 2, done.stderr
     assert "does not answer. Were all ranks started, is MASTER_ADDR reachable and MASTER_PORT free?" in done.stderr
+
+
+PROGRAM = """
+import torch
+from mmcontrast import cli, comm
+from mmcontrast.errors import LaunchError
+try:
+    comm.start(torch.device("cpu"), timeout_seconds=60, meet_seconds=8)
+except LaunchError as error:
+    print(error)
+    raise SystemExit(error.exit_code)
+print("met")
+comm.end_process(0)
+"""
+
+
+def come(ranks: list[int], world_size: int) -> list[tuple[int, str, float]]:
+    """Start some ranks of a job; return their exit codes, what they said, and after how long the last had ended."""
+    address = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    began = time.monotonic()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **address, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in ranks
+    ]  # fmt: skip
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    return [
+        (process.returncode, text, time.monotonic() - began) for process, text in zip(processes, said, strict=True)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ranks", "words"),
+    [
+        ([0, 1, 3], ["rank 2 did not come"] * 3),
+        ([0, 2], ["ranks 1, 3 did not come"] * 2),
+        ([1, 2, 3], ["did not meet the others"] * 3),  # nobody keeps the list
+        ([0, 1, 2, 3], ["met"] * 4),
+    ],
+)
+def test_every_rank_that_came_names_those_that_did_not(ranks: list[int], words: list[str]) -> None:
+    ended = come(ranks, 4)
+    for (code, text, seconds), expected in zip(ended, words, strict=True):
+        assert code == (0 if expected == "met" else 2) and expected in text and seconds < 40, ended
 
 
 def one_rank_fails() -> list[str]:

@@ -60,7 +60,8 @@ class DDP(Replicated):
         precision: Precision = "fp32"  # matrix products of the towers; weights, logit_scale and losses stay fp32
         clip_norm: Positive | None = None  # largest gradient norm; null: no clipping
         bucket_mb: Positive = 25.0  # MiB of gradients averaged at a time (torch's default)
-        timeout_seconds: Positive = 600.0  # longest that a rank waits for the others
+        timeout_seconds: Positive = 600.0  # longest that a rank waits for the others in a collective
+        meet_seconds: Positive = 120.0  # longest that ranks wait at the start for all to come
 
     @staticmethod
     def start(config: Any) -> None:
@@ -69,7 +70,8 @@ class DDP(Replicated):
         Raises:
             LaunchError: they do not find each other.
         """
-        comm.start(comm.device(config.device), timeout_seconds=config.timeout_seconds)
+        where = comm.device(config.device)
+        comm.start(where, timeout_seconds=config.timeout_seconds, meet_seconds=config.meet_seconds)
 
     def __init__(self, config: Any, *, model: Model, optimizer: Any) -> None:
         super().__init__(config, model=model, optimizer=optimizer)

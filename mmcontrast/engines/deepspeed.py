@@ -58,7 +58,8 @@ class DeepSpeed:
         clip_norm: Positive | None = None  # largest gradient norm; null: no clipping
         bucket_mb: Positive = 200.0  # MiB of gradients averaged, and of weights gathered, at a time
         persist_elements: NonNegativeCount = 100_000  # stage 3: parameters up to this size stay whole on every rank
-        timeout_seconds: Positive = 600.0  # longest that a rank waits for the others
+        timeout_seconds: Positive = 600.0  # longest that a rank waits for the others in a collective
+        meet_seconds: Positive = 120.0  # longest that ranks wait at the start for all to come
 
     @staticmethod
     def start(config: Any) -> None:
@@ -73,7 +74,8 @@ class DeepSpeed:
                 "engine 'deepspeed' needs the package deepspeed: pip install 'mmcontrast[deepspeed]', or set "
                 "engine.type to ddp."
             )
-        comm.start(comm.device(config.device), timeout_seconds=config.timeout_seconds)
+        where = comm.device(config.device)
+        comm.start(where, timeout_seconds=config.timeout_seconds, meet_seconds=config.meet_seconds)
 
     def __init__(self, config: Any, *, model: Model, optimizer: Any) -> None:
         self.config = config

@@ -232,7 +232,7 @@ class Faults:
         start = Start(stage.fault, step, at=stage.at, only=stage.only)
         meets = not stage.port_in_use and stage.only is None
         if not meets:  # that is said after the engine's limit
-            run = replace(run, engine=replace(run.engine, timeout_seconds=10.0))
+            run = replace(run, engine=replace(run.engine, timeout_seconds=10.0, meet_seconds=10.0))
         if stage.quick or not meets:
             run = replace(run, watchdog=WatchdogConfig(**QUICK))
         if not stage.port_in_use:
