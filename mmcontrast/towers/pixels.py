@@ -37,6 +37,8 @@ def normalised(
 ) -> Float[Tensor, "B 3 H W"]:
     """Pixels less their mean, over their deviation, both of 255; laid out colour by colour.
 
-    The loader's batches lie pixel by pixel in memory, which some models cannot take a view of.
+    The loader's batches lie pixel by pixel in memory, which some models cannot take a view of.  Laying out and
+    converting are one pass, and the rest is done in place.
     """
-    return (values.contiguous() - mean).div_(std)
+    copied = values.to(mean.dtype, memory_format=torch.contiguous_format, copy=True)
+    return copied.sub_(mean).div_(std)

@@ -79,7 +79,7 @@ class SmallResNet(Tower):
 
     def forward(self, values: UInt8[Tensor, "B 3 H W"]) -> Features:
         """Encode uint8 pictures."""
-        pixels = values.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
+        pixels = values.to(torch.float32, memory_format=torch.channels_last, copy=True).div_(127.5).sub_(1)
         cells = self.through(self.stages, self.stem(pixels))
         tokens = cells.flatten(2).transpose(1, 2)  # (B, H * W, width)
         return Features(self.dropout(self.pool(cells).flatten(1)), tokens)
