@@ -17,11 +17,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 from numpy.random.bit_generator import ISeedSequence
+
+from mmcontrast.data.buckets import Buckets
 
 
 def stable_hash(*parts: object) -> int:
@@ -60,32 +63,6 @@ class Located:
 
 
 @dataclass(frozen=True)
-class Buckets:
-    """Rows of like length in one batch: those of a few batches are sorted together, and the batches shuffled."""
-
-    lengths: Int[np.ndarray, " N"]  # of each row
-    batch_rows: int
-    batches: int  # whose rows are sorted together
-
-    def arranged(self, rows: Int[np.ndarray, " N"], *, first: int, rng: np.random.Generator) -> Int[np.ndarray, " N"]:
-        """Sort an epoch's shuffled rows.
-
-        Args:
-            first: position of the epoch's first row; batches begin at multiples of ``batch_rows``.
-        """
-        rows = rows.copy()
-        start = min(-first % self.batch_rows, len(rows))
-        end = start + (len(rows) - start) // self.batch_rows * self.batch_rows
-        while start < end:
-            stop = min(start + self.batches * self.batch_rows, end)
-            part = rows[start:stop]
-            part = part[np.argsort(self.lengths[part], kind="stable")].reshape(-1, self.batch_rows)
-            rows[start:stop] = part[rng.permutation(len(part))].ravel()
-            start = stop
-        return rows
-
-
-@dataclass(frozen=True)
 class _Epoch:
     """The shards of one epoch, in their order."""
 
@@ -113,7 +90,7 @@ class LineOrder:
             shard_rows: rows of each shard that belong to the source, in manifest order.
             block_rows: rows that are shuffled together.
             lanes: runs of shards that are read side by side.
-            buckets: lengths that batches are alike in; of a source that is shuffled whole.
+            buckets: lengths that batches are alike in; lanes then divide their rows.
         """
         self.seed, self.name, self.block_rows, self.buckets = seed, name, block_rows, buckets
         self._shard_rows = np.asarray(shard_rows, dtype=np.int64)
@@ -182,6 +159,10 @@ class LineOrder:
             here = groups == group
             start = self._lane_start(lane) + block * self.block_rows
             line[here] = start + self._block(epoch, lane, block)[inside[here]]
+        return self._rows_at(epoch, line)
+
+    def _rows_at(self, epoch: int, line: np.ndarray) -> np.ndarray:
+        """Rows at places of an epoch's line of lanes."""
         shards = self._epoch(epoch)
         line = (line + shards.turn) % self.rows
         index = np.searchsorted(shards.ends, line, side="right")
@@ -200,8 +181,31 @@ class LineOrder:
         if kept is None or kept[0] != (epoch, block):
             rng = generator("block", self.seed, self.name, epoch, lane, block)
             order = rng.permutation(np.arange(self._block_length(lane, block), dtype=np.uint32))
+            if self.buckets is not None:
+                order = self._bucketed(order, self.buckets, epoch=epoch, lane=lane, block=block)
             kept = self._blocks[lane] = ((epoch, block), order)
         return kept[1]
+
+    def _bucketed(self, order: np.ndarray, buckets: Buckets, *, epoch: int, lane: int, block: int) -> np.ndarray:
+        """A shuffled block, sorted so that each batch takes a like share of the lengths of every lane."""
+        start = self._lane_start(lane) + block * self.block_rows
+        lane_rows = buckets.batch_rows // self.lanes
+        first = -epoch * self.rows % buckets.batch_rows  # place in the epoch where a batch begins
+        # Where each lane's part of the first batch begins, and where each lane's block ends.
+        firsts = [-((each - first) // self.lanes) for each in range(self.lanes)]
+        begin = block * self.block_rows
+        ends = [begin + self._block_length(each, block) for each in range(self.lanes)]
+        reached = min((end - each) // lane_rows for end, each in zip(ends, firsts, strict=True))
+        batches = range(max(0, -((min(firsts) - begin) // lane_rows)), reached)
+        return order[
+            buckets.arranged_lane(
+                self._rows_at(epoch, start + order.astype(np.int64)),
+                batches=batches,
+                lane_rows=lane_rows,
+                first=firsts[lane] - begin,
+                make_rng=partial(generator, "buckets", self.seed, self.name, epoch),
+            )
+        ]
 
     def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmcontrast.data.buckets import Buckets
 from mmcontrast.data.caption_lengths import caption_lengths
 from mmcontrast.data.manifest import ColumnSpec
-from mmcontrast.data.order import Buckets, LineOrder
+from mmcontrast.data.order import LineOrder
 from mmcontrast.data.shards import ShardSet
 from mmcontrast.data.streaming import StreamedShards, StreamOrder
 from mmcontrast.errors import ConfigError
@@ -46,20 +47,22 @@ def line_order(
         shard_rows = np.diff(ends, prepend=0)
     buckets = None
     if bucket_batches:
-        buckets = Buckets(_lengths(config, shards, name=name, block_rows=block_rows), batch_rows, bucket_batches)
+        lengths = _lengths(config, shards, name=name)
+        if len(lengths) > block_rows and batch_rows % min(lanes, len(lengths)):
+            raise ConfigError(
+                f"source '{name}': data.bucket_batches gives each batch an equal share of every lane, but "
+                f"data.batch_rows, {batch_rows:,}, is no multiple of data.lanes, {lanes}. Choose lanes that divide "
+                f"it, or raise data.block_rows to the source's {len(lengths):,} rows."
+            )
+        buckets = Buckets(lengths, batch_rows, bucket_batches)
     return LineOrder(shard_rows.tolist(), seed=seed, name=name, block_rows=block_rows, lanes=lanes, buckets=buckets)
 
 
-def _lengths(config: SourceConfig, shards: ShardSet, *, name: str, block_rows: int) -> np.ndarray:
+def _lengths(config: SourceConfig, shards: ShardSet, *, name: str) -> np.ndarray:
     rows = np.asarray(matching_rows(shards, config.where, name=name))
     column = shards.manifest.columns.get("text")
     if column is None and not config.text.fields:
         raise ConfigError(f"source '{name}': data.bucket_batches sorts by captions, and it has no column 'text'.")
-    if len(rows) > block_rows:
-        raise ConfigError(
-            f"source '{name}': data.bucket_batches needs sources that are shuffled whole. Raise data.block_rows from "
-            f"{block_rows:,} to its {len(rows):,} rows."
-        )
     column = column or ColumnSpec(modality="text", extension="json")
     return caption_lengths(shards, column, tuple(config.text.fields))[rows]
 
