@@ -26,6 +26,7 @@ from mmcontrast.evals import EvalConfig
 from mmcontrast.exported import exported_model, is_exported
 from mmcontrast.geometry import GEOMETRIES
 from mmcontrast.guard import GuardConfig
+from mmcontrast.made_up import try_objectives
 from mmcontrast.model import Model, ModelConfig, modality_of, spaces_of
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.base import Objective
@@ -149,6 +150,7 @@ def check(run: Run) -> list[str]:
     objectives = build_objectives(run)
     check_needs({name: objective.needs() for name, objective in objectives.items()}, run)
     check_objectives(run, objectives)
+    try_objectives(run.model, partial(build_objectives, run))
     trained = check_training(run.model, objectives.values())
     check_writable(run.out)
     local = run.data.batch_rows // world_size
@@ -298,10 +300,6 @@ def check_needs(needs: Mapping[str, Needs], run: Run) -> None:
                 )
         problems += [f"{where} {problem}" for problem in _label_problems(need, run)]
         problems += [f"{where} {problem}" for problem in _teacher_problems(need, run, teacher)]
-        if need.tokens and not STEPS.get(run.step.registry_name).reads_tokens:
-            problems.append(
-                f"{where} reads tokens, which step '{run.step.registry_name}' does not carry. Use plain or accumulate."
-            )
     if problems:
         raise NeedsError("\n".join(problems))
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mmcontrast.errors import NeedsError
 
@@ -127,7 +128,7 @@ class Needs:
     """What an objective reads.  Everything else is refused by :class:`Embeddings`."""
 
     embeddings: tuple[str, ...]  # columns whose pooled embedding is read
-    tokens: tuple[str, ...] = ()  # columns whose token sequence is read; rules out gradcache
+    tokens: tuple[str, ...] = ()  # columns whose token sequence is read
     labels: tuple[str, ...] = ()  # entries of Batch.labels
     teacher: tuple[str, ...] = ()  # columns also embedded by a frozen teacher
     momentum: tuple[str, ...] = ()  # columns also embedded by the momentum copy
@@ -160,6 +161,51 @@ class Embedded:
     present: Bool[Tensor, " B"]
     tokens: Tokens | None = None  # of columns whose tokens are read
 
+    @staticmethod
+    def join(parts: list[Embedded]) -> Embedded:
+        """Concatenate the rows of several chunks."""
+        tokens = [part.tokens for part in parts if part.tokens is not None]
+        return Embedded(
+            torch.cat([part.z for part in parts]),
+            torch.cat([part.present for part in parts]),
+            Tokens.join(tokens) if tokens else None,
+        )
+
+    def as_leaf(self) -> Embedded:
+        """Return a copy whose embeddings and tokens begin a graph of their own."""
+        tokens = self.tokens
+        if tokens is not None:
+            tokens = replace(tokens, values=tokens.values.detach().requires_grad_())
+        return Embedded(self.z.detach().requires_grad_(), self.present, tokens)
+
+    def grads(self, *, scale: float) -> Gradients:
+        """Return what arrived at a leaf, with the loss scale divided out; zeros where nothing did."""
+
+        def of(leaf: Tensor) -> Tensor:
+            return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad / scale
+
+        return Gradients(of(self.z), None if self.tokens is None else of(self.tokens.values))
+
+    def dot(self, grads: Gradients) -> Tensor:
+        """Return a number whose gradient with respect to embeddings and tokens is ``grads``."""
+        whole = (self.z * grads.z).sum()
+        if self.tokens is None or grads.tokens is None:
+            return whole
+        own = grads.tokens[:, : self.tokens.values.shape[1]]  # tokens of other chunks may be more
+        return whole + (self.tokens.values * own).sum()
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of a loss with respect to one embedded column."""
+
+    z: Float[Tensor, "B D"]
+    tokens: Float[Tensor, "B T width"] | None
+
+    def rows(self, index: slice) -> Gradients:
+        """Return a run of rows."""
+        return Gradients(self.z[index], None if self.tokens is None else self.tokens[index])
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -167,6 +213,16 @@ class Tokens:
 
     values: Float[Tensor, "B T width"]
     real: Bool[Tensor, "B T"]  # False at padding and in absent rows
+
+    @staticmethod
+    def join(parts: list[Tokens]) -> Tokens:
+        """Concatenate the rows of several chunks, each padded to the longest."""
+        longest = max(part.real.shape[1] for part in parts)
+        spare = [longest - part.real.shape[1] for part in parts]
+        return Tokens(
+            torch.cat([pad(part.values, (0, 0, 0, more)) for part, more in zip(parts, spare, strict=True)]),
+            torch.cat([pad(part.real, (0, more)) for part, more in zip(parts, spare, strict=True)]),
+        )
 
 
 @dataclass(frozen=True)
@@ -237,17 +293,11 @@ class Embeddings(Mapping[str, Embedded]):
 
     @staticmethod
     def join(parts: list[Embeddings]) -> Embeddings:
-        """Concatenate the rows of several chunks of one batch; tokens are left out."""
+        """Concatenate the rows of several chunks of one batch."""
 
         def joined(kind: str) -> dict[str, Embedded]:
             tables = [getattr(part, kind) for part in parts]
-            return {
-                name: Embedded(
-                    torch.cat([table[name].z for table in tables]),
-                    torch.cat([table[name].present for table in tables]),
-                )
-                for name in tables[0]
-            }
+            return {name: Embedded.join([table[name] for table in tables]) for name in tables[0]}
 
         labels = {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels}
         inputs = {name: Column.join([part.inputs[name] for part in parts]) for name in parts[0].inputs}
@@ -266,31 +316,22 @@ class Embeddings(Mapping[str, Embedded]):
         return replace(self, columns=columns, inputs={})
 
     def as_leaves(self) -> Embeddings:
-        """Return a copy whose embeddings are leaves of a new graph, so that they collect gradients."""
-        return replace(
-            self,
-            columns={
-                name: Embedded(column.z.detach().requires_grad_(), column.present)
-                for name, column in self.columns.items()
-            },
-        )
+        """Return a copy whose embeddings and tokens are leaves of a new graph, so that they collect gradients."""
+        return replace(self, columns={name: column.as_leaf() for name, column in self.columns.items()})
 
-    def grads(self, rows: int, *, scale: float = 1.0) -> list[dict[str, Tensor]]:
+    def grads(self, rows: int, *, scale: float = 1.0) -> list[dict[str, Gradients]]:
         """Return the leaves' gradients, split into chunks of ``rows`` rows; zeros where nothing arrived.
 
         Args:
             scale: loss scale that they carry and that is divided out.
         """
-        whole = {
-            name: torch.zeros_like(column.z) if column.z.grad is None else column.z.grad / scale
-            for name, column in self.columns.items()
-        }
-        total = len(self.row_keys)
-        return [{name: grad[start : start + rows] for name, grad in whole.items()} for start in range(0, total, rows)]
+        whole = {name: column.grads(scale=scale) for name, column in self.columns.items()}
+        starts = range(0, len(self.row_keys), rows)
+        return [{name: each.rows(slice(start, start + rows)) for name, each in whole.items()} for start in starts]
 
-    def dot(self, grads: dict[str, Tensor]) -> Tensor:
+    def dot(self, grads: dict[str, Gradients]) -> Tensor:
         """Return the surrogate loss whose gradient with respect to each embedding is ``grads``."""
-        return torch.stack([(column.z * grads[name]).sum() for name, column in self.columns.items()]).sum()
+        return torch.stack([column.dot(grads[name]) for name, column in self.columns.items()]).sum()
 
 
 @dataclass(frozen=True)

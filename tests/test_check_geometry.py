@@ -30,6 +30,24 @@ def test_cones_need_a_curved_space(tmp_path: Path) -> None:
         check(run)
 
 
+@pytest.mark.parametrize(
+    ("objective", "words"),
+    [
+        ("{type: cpc, column: audio, layout: patches}", r"objectives\.extra: cpc: .* no square grid"),
+        ("{type: captioning, vocabulary: 100}", None),
+    ],
+)
+def test_tokens_that_an_objective_cannot_take_are_named_before_training(
+    objective: str, words: str | None, tmp_path: Path
+) -> None:
+    run = load(Run, TINY, [f"out={tmp_path}", f"objectives.extra={objective}", "model.towers.audio.seconds=3.0"])
+    if words is None:
+        check(run)
+    else:
+        with pytest.raises(ConfigError, match=words):
+            check(run)
+
+
 def test_a_normal_needs_an_even_width(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="dim 31 must be even"):
         load(Run, TINY, [f"out={tmp_path}", "model.dim=31", "model.geometry={type: gaussian}"])

@@ -12,15 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.functional import normalize
 
-from mmcontrast.front_ends.fusion import blank_mels
+from mmcontrast.made_up import input_rows
 from mmcontrast.model import Model, modality_of
 from mmcontrast.objectives.base import LogitScale, Objective
-from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
+from mmcontrast.specs import InputSpec
 from mmcontrast.tiles.tiling import TilesConfig
-from mmcontrast.types import Embedded, Embeddings, Values
+from mmcontrast.types import Embeddings, Values
 
 FLOAT = 4  # bytes of a float32
 
@@ -32,17 +30,6 @@ class PerRow:
     inputs: int  # as the loader brings it
     activations: int  # kept by tower and head for backward
     recomputed: int = 0  # of one block, while backward computes it again
-
-
-def input_rows(spec: InputSpec, rows: int) -> Values:
-    """Rows of a column as the loader would bring them, as long as it may make them."""
-    if isinstance(spec, ImageSpec):
-        return torch.zeros(rows, 3, spec.size, spec.size, dtype=torch.uint8)
-    if isinstance(spec, AudioSpec):
-        if spec.fusion is not None:
-            return blank_mels(spec.fusion, rows=rows, samples=spec.samples)
-        return torch.zeros(rows, spec.samples)
-    return torch.ones(rows, spec.context_length, dtype=torch.int64)
 
 
 def _size(values: Values) -> int:
@@ -73,19 +60,6 @@ def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def without_memory(model: Model) -> FakeTensorMode:
-    """Move a model of the meta device to CPU tensors of shapes alone; return the mode in which it runs."""
-    mode = FakeTensorMode()
-    # Parameters become tensors of another class, which replace them rather than their data.
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    try:
-        with mode:
-            model._apply(lambda each: torch.empty_strided(each.shape, each.stride(), dtype=each.dtype, device="cpu"))
-    finally:
-        torch.__future__.set_overwrite_module_params_on_conversion(False)
-    return mode
-
-
 def per_row(model: Model, column: str, spec: InputSpec, *, half: bool) -> PerRow:
     """What one more row of a column costs: the difference between two rows and one.
 
@@ -113,13 +87,18 @@ def optimizer_bytes(model: Model, optimizer: Any) -> int:
     return sum(state.nbytes for state in states)
 
 
-def loss_bytes(objective: Objective, *, dim: int, local_rows: int, world_size: int) -> int:
+def loss_bytes(
+    objective: Objective, *, local_rows: int, world_size: int, dim: int, made_up: Callable[[int], Embeddings]
+) -> int:
     """Bytes that an objective needs on a rank beside embeddings and their gradients.
 
     One that computes in tiles needs what it may keep, two tiles, and on several ranks the blocks that visit and arrive
     with their gradients.  Of any other, what autograd keeps is measured for few rows and drawn on: a part in
     proportion to the rows of this rank times those of all, a part in proportion to the former.  The gradient of such a
     matrix needs as much again.
+
+    Args:
+        made_up: makes so many rows of all that the objective reads.
     """
     ways = [value for value in vars(objective.config).values() if isinstance(value, TilesConfig)]
     whole = local_rows * local_rows * world_size * FLOAT
@@ -129,22 +108,7 @@ def loss_bytes(objective: Objective, *, dim: int, local_rows: int, world_size: i
         kept = min(ways[0].keep_mb * 1_000_000, whole)
         blocks = 4 * local_rows * dim * FLOAT if world_size > 1 else 0
         return pairs * kept + 2 * tile + blocks
-    few, more = (_kept_by(objective, rows, dim) for rows in (16, 32))
+    few, more = (kept_bytes(lambda rows=rows: objective(made_up(rows)).loss, objective) for rows in (16, 32))  # type: ignore[misc]
     squared = (more - 2 * few) / (32**2 - 2 * 16**2)  # a n^2 + b n through both
     single = few / 16 - 16 * squared
     return round(2 * max(squared, 0.0) * local_rows**2 * world_size + max(single, 0.0) * local_rows)
-
-
-def _kept_by(objective: Objective, rows: int, dim: int) -> int:
-    needs = objective.needs()
-    generator = torch.Generator().manual_seed(0)
-    columns = {
-        name: Embedded(
-            normalize(torch.randn(rows, dim, generator=generator), dim=1).requires_grad_(),
-            torch.ones(rows, dtype=torch.bool),
-        )
-        for name in needs.embeddings
-    }
-    labels = {name: torch.arange(rows) for name in needs.labels}
-    batch = Embeddings(columns, labels, [""] * rows).limited(needs)
-    return kept_bytes(lambda: objective(batch).loss, objective)

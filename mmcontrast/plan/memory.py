@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, unset_fa
 
 from mmcontrast.errors import ConfigError
 from mmcontrast.geometry import GEOMETRIES
+from mmcontrast.made_up import made_up_embeddings, token_shapes, without_memory
 from mmcontrast.model import Model, ModelConfig, modality_of, spaces_of
 from mmcontrast.optim import OPTIMIZERS
-from mmcontrast.plan.measure import FLOAT, PerRow, loss_bytes, optimizer_bytes, per_row, without_memory
+from mmcontrast.plan.measure import FLOAT, PerRow, loss_bytes, optimizer_bytes, per_row
 from mmcontrast.run import Run, build_objectives
 from mmcontrast.specs import InputSpec
 
@@ -48,7 +50,7 @@ class Plan:
     held: list[Held]  # one an engine
     chosen: str  # the engine of the config
     loss: dict[str, int]  # objective -> bytes
-    embeddings: int  # of the rank's rows, with gradients
+    embeddings: int  # of the rank's rows, with gradients; tokens too where a cached step keeps them
     casts: int  # half-precision copies of the weights while towers run
     cached: bool  # whether the step computes its loss without the towers' graphs
 
@@ -128,6 +130,7 @@ def plan(run: Run, *, world_size: int) -> Plan:
     specs = run.column_specs(model.needs)
     with without_memory(model):
         columns = {name: per_row(model, name, spec, half=half) for name, spec in specs.items()}
+        tokens = token_shapes(model, specs)
         optimizer = optimizer_bytes_of(run, model)
     columns |= recomputing(run.model, columns, specs, half=half)
     parameters = {f"towers.{name}": _count(tower) for name, tower in model.towers.items()}
@@ -138,10 +141,19 @@ def plan(run: Run, *, world_size: int) -> Plan:
     stage = "ddp" if run.engine.registry_name != "deepspeed" else f"ZeRO {run.engine.stage}"
     losses = {}
     towers: dict[str, Any] = dict(model.towers.items())
-    spaces = spaces_of(GEOMETRIES.build(run.model.geometry), run.model.dim, towers)  # a loss runs on real rows
+    dim = run.model.dim
+    # A loss runs on real rows; the teacher's embeddings are taken to be as wide as the model's.
+    spaces = spaces_of(GEOMETRIES.build(run.model.geometry), dim, towers, teacher_dim=dim)
     for name, objective in build_objectives(run).items():
         objective.attach(spaces)
-        losses[name] = loss_bytes(objective, dim=run.model.dim, local_rows=local_rows, world_size=world_size)
+        make = partial(made_up_embeddings, objective.needs(), dim=dim, specs=specs, tokens=tokens)
+        losses[name] = loss_bytes(
+            objective, local_rows=local_rows, world_size=world_size, dim=dim,
+            made_up=lambda rows, make=make: make(rows=rows),  # type: ignore[misc]
+        )  # fmt: skip
+    cached = run.step.registry_name == "gradcache"
+    # A cached step keeps the tokens of all rows, in the place of their graph.
+    floats = dim * len(columns) + (sum(length * width for length, width in tokens.values()) if cached else 0)
     return Plan(
         world_size=world_size,
         local_rows=local_rows,
@@ -155,11 +167,11 @@ def plan(run: Run, *, world_size: int) -> Plan:
         ],
         chosen=stage,
         loss=losses,
-        embeddings=2 * len(columns) * local_rows * run.model.dim * FLOAT,
+        embeddings=2 * local_rows * floats * FLOAT,
         casts=2 * max((count for name, count in parameters.items() if name.startswith("towers.")), default=0)
         if half
         else 0,
-        cached=run.step.registry_name == "gradcache",
+        cached=cached,
     )
 
 

@@ -16,13 +16,11 @@ from mmcontrast.types import Batch, RowLosses, Terms
 class Accumulate:
     """Each micro-batch has a loss of its own, among its own rows on all ranks; the update takes their mean.
 
-    For objectives that read tokens, which ``gradcache`` does not carry.  It is not the loss of the whole batch: a row
-    meets only the negatives of its micro-batch.
+    It is not the loss of the whole batch: a row meets only the negatives of its micro-batch.  ``gradcache`` keeps them
+    all; this one embeds each row once, and keeps no tokens of other micro-batches.
 
     Relations: ``plain`` when one micro-batch holds all rows.
     """
-
-    reads_tokens = True
 
     @config
     class Config:
@@ -41,7 +39,7 @@ class Accumulate:
         micro = config.micro_rows * world_size
         return [
             f"step accumulate: each row meets the negatives of {micro:,} rows, not of the {rows * world_size:,} rows "
-            "of the update; gradcache keeps them all, for objectives that read no tokens"
+            "of the update; gradcache keeps them all"
         ]
 
     @staticmethod

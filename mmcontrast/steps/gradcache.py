@@ -19,11 +19,11 @@ class GradCache:
 
     The random state of each chunk's first pass is replayed in its second, so that dropout agrees.
 
-    Relations: the gradients of ``plain`` for every objective that reads pooled embeddings.
+    What objectives read of tokens is kept as well, for all rows: for them the memory is not that of a chunk alone.
+
+    Relations: the gradients of ``plain`` for every objective.
     Source: Gao et al. 2021, arXiv:2101.06983.
     """
-
-    reads_tokens = False
 
     @config
     class Config:

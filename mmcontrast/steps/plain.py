@@ -14,8 +14,6 @@ from mmcontrast.types import Batch, Terms
 class Plain:
     """Embed, loss, backward."""
 
-    reads_tokens = True
-
     @config
     class Config:
         """No fields."""

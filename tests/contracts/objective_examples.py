@@ -98,12 +98,6 @@ OBJECTIVE_EXAMPLES: dict[str, Any] = {
 CURVED: dict[str, Any] = {"entailment": Lorentz.Config(), "geometry_contrast": Gaussian.Config()}
 
 
-def reads_tokens(example: str) -> bool:
-    """Whether it reads tokens, which a cached step does not carry."""
-    objective = OBJECTIVES.build(OBJECTIVE_EXAMPLES[example])
-    return bool(objective.needs().tokens)
-
-
 def registered_name(example: str) -> str:
     """The name before a variant."""
     return example.partition(":")[0]

@@ -14,10 +14,9 @@ from mmcontrast.steps.gradcache import GradCache
 from mmcontrast.steps.plain import Plain
 from mmcontrast.types import Batch, Column, Embedded, Embeddings, Needs
 from tests import tiny
-from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES, reads_tokens
+from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES
 
 NAMES = list(OBJECTIVE_EXAMPLES)
-CACHED = [name for name in NAMES if not reads_tokens(name)]
 
 
 def run(built: Any, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
@@ -42,7 +41,7 @@ def test_every_objective_has_an_example_a_weight_and_a_source(name: str) -> None
     assert "Needs:" in OBJECTIVES.get(name).__doc__
 
 
-@pytest.mark.parametrize("name", CACHED)
+@pytest.mark.parametrize("name", NAMES)
 def test_gradcache_has_the_gradients_of_plain_with_dropout_on(name: str) -> None:
     batch = tiny.batch()
     # One chunk of the whole batch draws the same dropout masks as the plain step.
@@ -59,7 +58,7 @@ def test_gradcache_has_the_gradients_of_plain_with_dropout_on(name: str) -> None
 
 
 @pytest.mark.parametrize("rows", [1, 5])
-@pytest.mark.parametrize("name", CACHED)
+@pytest.mark.parametrize("name", NAMES)
 def test_gradcache_in_chunks_has_the_gradients_of_plain(name: str, rows: int) -> None:
     batch, built = tiny.batch(), tiny.model(name).eval()
     loss, expected = run(built, batch)

@@ -11,7 +11,7 @@ from mmcontrast import comm
 from mmcontrast.steps.gradcache import GradCache
 from mmcontrast.types import Batch, Column
 from tests import tiny
-from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES, reads_tokens
+from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES
 from tests.dist.pool import on_ranks
 
 ROWS = 12
@@ -54,7 +54,6 @@ def all_shares(names: list[str], chunks: list[int | None]) -> dict[str, dict[str
         f"{name}/{chunk_rows}": share(name, chunk_rows)
         for name in names
         for chunk_rows in chunks
-        if chunk_rows is None or not reads_tokens(name)
     }
 
 
@@ -77,8 +76,6 @@ def on_four_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, di
 def test_ranks_agree_with_one_process(
     name: str, chunk_rows: int | None, ranks: str, request: pytest.FixtureRequest
 ) -> None:
-    if chunk_rows is not None and reads_tokens(name):
-        pytest.skip("a cached step carries no tokens")
     parts = [part[f"{name}/{chunk_rows}"] for part in request.getfixturevalue(ranks)]
     whole = share(name, None)
     # The contract: the mean over ranks is the loss of the global batch, and so for gradients.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,20 @@ import torch
 from torch import nn
 
 from mmcontrast.cli import main
-from mmcontrast.model import Model
+from mmcontrast.made_up import made_up_embeddings, token_shapes, without_memory
+from mmcontrast.model import Model, modality_of
 from mmcontrast.objectives import OBJECTIVES
 from mmcontrast.objectives.infonce import InfoNCE
 from mmcontrast.optim import OPTIMIZERS
 from mmcontrast.optim.adamw import AdamW
-from mmcontrast.plan.measure import kept_bytes, loss_bytes, optimizer_bytes, per_row, without_memory
+from mmcontrast.plan.measure import kept_bytes, loss_bytes, optimizer_bytes, per_row
 from mmcontrast.plan.memory import Plan, held_by, plan
 from mmcontrast.run import build_objectives, load_run
 from mmcontrast.tiles.tiling import TilesConfig
 from mmcontrast.tuning.fields import LoRAConfig, TowerTraining
+from mmcontrast.types import Embedded, Embeddings
 from tests import tiny
+from tests.contracts.objective_examples import OBJECTIVE_EXAMPLES
 
 CONFIG = Path("configs/smoke/open_clip_vit.yaml")
 
@@ -98,12 +102,32 @@ def test_zero_stages_share_what_they_name() -> None:
 def test_a_loss_in_tiles_is_flat_and_one_at_once_grows_with_the_square() -> None:
     config = InfoNCE.Config(tiles=TilesConfig(from_rows=1, rows=64, columns=64, keep_mb=0))
     tiled, whole = OBJECTIVES.build(config), OBJECTIVES.build(replace(config, tiles=TilesConfig(from_rows=10**9)))
-    sizes = [loss_bytes(tiled, dim=8, local_rows=1024, world_size=world_size) for world_size in (2, 64)]
+    make = partial(made_up_embeddings, tiled.needs(), dim=8, specs={}, tokens={})
+    of = partial(loss_bytes, dim=8, made_up=lambda rows: make(rows=rows))
+    sizes = [of(tiled, local_rows=1024, world_size=world_size) for world_size in (2, 64)]
     assert sizes[0] == sizes[1]
-    small, large = (loss_bytes(whole, dim=8, local_rows=rows, world_size=1) for rows in (1024, 2048))
+    small, large = (of(whole, local_rows=rows, world_size=1) for rows in (1024, 2048))
     assert large / small == pytest.approx(4, rel=0.02)
     # at least both directions' log softmax, and as much again for gradients
     assert small >= 4 * 1024 * 1024 * 4
+
+
+@pytest.mark.parametrize("name", OBJECTIVE_EXAMPLES)
+def test_every_objective_is_measured_on_made_up_rows_of_what_it_reads(name: str) -> None:
+    built = tiny.model(name)
+    (objective,) = built.objectives.values()
+    specs = {column: built.config.specs()[modality_of(column)] for column in built.needs.columns}
+    tokens = token_shapes(built, specs)
+    assert set(tokens) == set(objective.needs().tokens)
+    # Teachers of tests are 6 wide, models 8: with a teacher only its own width will do.
+    taught = objective.needs().teacher
+
+    def made_up(rows: int) -> Embeddings:
+        found = made_up_embeddings(objective.needs(), rows=rows, dim=8, specs=specs, tokens=tokens)
+        narrow = {each: Embedded(found.taught[each].z[:, :6], found.taught[each].present) for each in taught}
+        return replace(found, taught=narrow)
+
+    assert loss_bytes(objective, dim=8, local_rows=64, world_size=2, made_up=made_up) > 0
 
 
 def test_the_command_prints_every_engine(capsys: pytest.CaptureFixture[str]) -> None:
