@@ -192,6 +192,28 @@ def test_swav_is_lightlys() -> None:
     torch.testing.assert_close(objective(emb).loss, theirs, atol=1e-6, rtol=1e-6)
 
 
+def test_simsiam_is_lightlys() -> None:
+    loss_module = pytest.importorskip("lightly.loss")
+    emb = made_up(*VIEWS, seed=14)
+    objective, theirs = attached(SimSiam(SimSiam.Config(hidden=5))), loss_module.NegativeCosineSimilarity()
+    first, second = (emb[name].z for name in VIEWS)
+    expected = (theirs(objective.predictor(first), second) + theirs(objective.predictor(second), first)) / 2
+    torch.testing.assert_close(objective(emb).loss, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_dino_is_lightlys_and_so_is_its_centre() -> None:
+    loss_module = pytest.importorskip("lightly.loss")
+    emb = averaged(made_up(*VIEWS, seed=15), seed=16)
+    objective = attached(DINO(DINO.Config(prototypes=5)))
+    theirs = loss_module.DINOLoss(output_dim=5)
+    for _ in range(2):  # with the centre at zero, and where the first update has moved it
+        taught = [objective.averaged(emb.momentum(name).z) for name in VIEWS]
+        learned = [objective.prototypes(emb[name].z) for name in VIEWS]
+        torch.testing.assert_close(objective(emb).loss, theirs(taught, learned), atol=1e-6, rtol=1e-6)
+        objective.after_step(emb)
+        torch.testing.assert_close(objective.center, theirs.center.squeeze(), atol=1e-6, rtol=1e-6)
+
+
 def test_dino_matches_the_centred_and_sharpened_copy() -> None:
     emb = averaged(made_up(*VIEWS, seed=12, absent=0.2), seed=13)
     objective = attached(DINO(DINO.Config(prototypes=5, temperature=0.3, teacher_temperature=0.1, keep_center=0.8)))
