@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import pickle
 import shutil
 import tarfile
@@ -101,6 +102,44 @@ def test_a_resumed_stream_begins_at_the_first_shard_that_was_not_finished(tars: 
     finished = {shard for shard in shards if sum(shard in key for key in seen) == 8}
     assert finished and not {key.split("/")[1] for key in later[:20]} & set(list(finished)[: counts["stream/set"]])
     assert len(set(seen) | set(later)) > 30
+
+
+def ranks_of(where: str, world_size: int, workers: int) -> list[Loader]:
+    return [
+        a_loader(where, rank=rank, world_size=world_size, workers=workers, batch_rows=12) for rank in range(world_size)
+    ]
+
+
+GRID = tuple(itertools.product((1, 2, 4), (0, 1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((2, 0), (4, 0)),
+        *(pytest.param(each, (1, 0), marks=pytest.mark.slow) for each in GRID),
+        *(pytest.param((2, 1), each, marks=pytest.mark.slow) for each in GRID),
+    ],
+)
+def test_no_row_is_lost_where_a_stream_goes_on_with_other_ranks_and_workers(
+    before: tuple[int, int], after: tuple[int, int], tmp_path: Path
+) -> None:
+    where = make_set(tmp_path / "many", columns=("image", "text"), rows=56, rows_per_shard=4)
+    seen: list[str] = []
+    first = ranks_of(where, *before)
+    for rank in first:
+        seen += keys_of(rank, 0, 3)
+    assert len(seen) == 36 and len(set(seen)) == 36
+    counts = [rank.counts() for rank in first]
+    second = ranks_of(where, *after)
+    for rank in second:
+        rank.load_counts(counts)
+        rank.seek(3, last=40)
+    # All that is left of the first pass, and little more.
+    while min(rank.reached()["set"] for rank in second) < 14:
+        seen += [key for rank in second for key in next(rank).batch.keys]
+    assert {key.split("/", 1)[1] for key in seen} == rows_of(where)
+    assert len(seen) < 36 + 56 + 56
 
 
 def test_bad_rows_and_broken_shards_are_named_and_the_next_row_stands_in(tars: str, tmp_path: Path) -> None:
