@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import inspect
-import logging
 import os
 import re
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.job import JOBS, build_job
-from data_pipelines.runner import Share, run_job
+from data_pipelines.runner import Share, log_to_stderr, run_job
 from data_pipelines.workspace import read_identity
 from mmcontrast.config import apply_overrides, parse, read_tree, to_tree
 from mmcontrast.errors import ConfigError, MMContrastError
@@ -23,9 +23,21 @@ EXAMPLES = """examples:
   mmcontrast-data run pack out=data/pets reader.type=folder reader.folder=pictures
   mmcontrast-data run filter out=data/pets-long source=data/pets filters.short.type=caption_length
   mmcontrast-data run dedup dedup.yaml --processes 8     settings from a file; the same command resumes
-  mmcontrast-data run dedup dedup.yaml --task 3/16       one member of an array of 16 (SLURM_ARRAY_TASK_ID)
+  mmcontrast-data run dedup dedup.yaml --task slurm      in a script of `sbatch --array=0-15`: one member's share
+  mmcontrast-data run dedup dedup.yaml --task 3/16       the same by hand, or under another scheduler
   mmcontrast-data status data/pets-long
 """
+
+REFUSED_BY_SYSTEM = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.ESTALE,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,15 +47,26 @@ def main(arguments: list[str] | None = None) -> int:
         0 done, 1 done and something was found (verify), 2 a user's mistake, 75 other shares are not done, 130 ctrl-C.
     """
     parsed = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
     try:
         return int(parsed.call(parsed))
     except MMContrastError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in REFUSED_BY_SYSTEM:
+            raise
+        print(f"error: {_said_by_system(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command resumes", file=sys.stderr)
         return 130
+
+
+def _said_by_system(error: OSError) -> str:
+    where = f" ('{error.filename}')" if error.filename else ""
+    what = os.strerror(error.errno or 0)
+    return f"{what}{where}. What is finished is kept: once that is mended, the same command goes on."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,7 +82,9 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("job", metavar="JOB", help="a name of `list`")
     add.add_argument("settings", nargs="*", metavar="FILE.yaml|key=value", help="a config, then dotted.path=value")
     add.add_argument("--processes", type=int, default=_cores(), help="that run tasks at once (default: all cores)")
-    add.add_argument("--task", metavar="I/N", default="0/1", help="run only task I, I+N, I+2N... of every step")
+    add.add_argument(
+        "--task", metavar="I/N|slurm", default="0/1", help="run tasks I, I+N... of every step; slurm: the array says"
+    )
     add.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for other members, between steps")
     add.set_defaults(call=_run)
     add = commands.add_parser("status", help="show how far a job is")
@@ -76,9 +101,7 @@ def _cores() -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    match = re.fullmatch(r"(\d+)/(\d+)", parsed.task)
-    if match is None:
-        raise ConfigError(f"--task {parsed.task}: expected I/N, as in 3/16.")
+    share = _share(parsed.task)
     if parsed.processes < 1:
         raise ConfigError(f"--processes {parsed.processes}: expected 1 or more.")
     settings = list(parsed.settings)
@@ -86,13 +109,32 @@ def _run(parsed: argparse.Namespace) -> int:
     if settings and "=" not in settings[0]:
         tree = read_tree(Path(settings.pop(0)))
     config: Any = parse(JOBS.get(parsed.job).Config, apply_overrides(tree, settings), where=parsed.job)
-    share = Share(index=int(match[1]), of=int(match[2]))
     code = run_job(parsed.job, config, processes=parsed.processes, share=share, wait_seconds=parsed.wait)
     report = Path(config.out) / "report.html"
     if code in (0, 1) and report.is_file():
         print(_summary(Path(config.out)))
         print(f"report: {report}")
     return code
+
+
+def _share(task: str) -> Share:
+    """What --task says, or the place in a SLURM array whatever its numbers begin with.
+
+    Raises:
+        ConfigError: neither I/N nor slurm, slurm outside an array, or an array with gaps.
+    """
+    if task == "slurm":
+        names = [f"SLURM_ARRAY_TASK_{each}" for each in ("ID", "MIN", "MAX", "COUNT")]
+        if missing := [name for name in names if not os.environ.get(name, "").isdigit()]:
+            raise ConfigError(f"--task slurm: {missing[0]} is not set. Submit with sbatch --array=0-15, or give I/N.")
+        number, low, high, count = (int(os.environ[name]) for name in names)
+        if high - low + 1 != count:
+            raise ConfigError(f"--task slurm: an array of {count} from {low} to {high} has gaps: use 0-{count - 1}.")
+        return Share(index=number - low, of=count)
+    match = re.fullmatch(r"(\d+)/(\d+)", task)
+    if match is None:
+        raise ConfigError(f"--task {task}: expected I/N, as in 3/16, or slurm.")
+    return Share(index=int(match[1]), of=int(match[2]))
 
 
 def _summary(folder: Path) -> str:

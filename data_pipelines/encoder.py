@@ -41,9 +41,11 @@ def encoder_inputs(encoder: EncoderConfig) -> dict[str, str]:
     """Digest of the newest weights.
 
     Raises:
-        RunFolderError, CheckpointError: nothing usable is there.
+        ConfigError, RunFolderError, CheckpointError: nothing usable is there.
     """
     path = Path(encoder.run)
+    if not path.exists():
+        raise ConfigError(f"no run folder and no checkpoint at '{encoder.run}' (model.run).")
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
     if not files:
         _load(encoder.run, encoder.device)  # says what is missing

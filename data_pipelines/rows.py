@@ -157,6 +157,18 @@ def text_column(manifest: Manifest, column: str = "text") -> ColumnSpec:
     return spec
 
 
+def require_columns(manifest: Manifest, columns: Iterable[str], *, what: str) -> None:
+    """Check that a set has the columns that a setting needs.
+
+    Raises:
+        ConfigError: it lacks one; names those it has.
+    """
+    for column in columns:
+        if column not in manifest.columns:
+            known = ", ".join(manifest.columns)
+            raise ConfigError(f"{what}: '{manifest.name}' has no column '{column}'; it has: {known}.")
+
+
 def member_of(row: Row, spec: ColumnSpec) -> str | None:
     """Extension of the row's member for a column (a spec may name several, as in "jpg;png"); None if it has none."""
     return next((each for each in spec.extension.split(";") if each in row.members), None)

@@ -45,6 +45,13 @@ class Share:
         return list(range(self.index, count, self.of))
 
 
+def log_to_stderr() -> None:
+    """Show what this package says; other packages' warnings alone."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for name in ("data_pipelines", "mmcontrast"):
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
 def run_job(name: str, config: Any, *, processes: int, share: Share, wait_seconds: float = 0.0) -> int:
     """Run what is left of a job.
 
@@ -158,7 +165,7 @@ _worker: dict[str, Any] = {}  # job and steps of this worker process
 
 
 def _start_worker(name: str, tree: dict[str, Any]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     job = build_job(name, parse(JOBS.get(name).Config, tree))
     _worker["job"] = job

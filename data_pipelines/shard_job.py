@@ -51,6 +51,10 @@ class ShardJob(Job):
         """Yield every row of shard ``number``, changed or as it is, or a :class:`Dropped` in its place."""
         raise NotImplementedError
 
+    def noted(self) -> dict[str, int]:
+        """What ``process`` counted in the shard that it has just been through, for the report."""
+        return {}
+
     def columns(self) -> dict[str, ColumnSpec]:
         """Columns of the new set."""
         return dict(self.source.manifest.columns)
@@ -92,7 +96,7 @@ class ShardJob(Job):
         self.workspace.write_rows(listed, [each.as_row() for each in dropped])
         return Done(
             files=(listed, path) if facts["rows"] else (listed,),
-            counts={"rows in": rows_in, "rows kept": facts["rows"], "rows dropped": len(dropped)},
+            counts={"rows in": rows_in, "rows kept": facts["rows"], "rows dropped": len(dropped)} | self.noted(),
             facts={"shard": facts, "dropped": dict(reasons)},
         )
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,6 +102,9 @@ class Workspace:
     def claim(self, identity: dict[str, Any]) -> None:
         """Make the folder this job's, or recognise it.
 
+        A folder in which no task was ever done takes another identity: a mistake in the settings can be corrected.
+        Members of an array come here at once: whoever is first makes the file whole, and the others compare with it.
+
         Raises:
             ConfigError: the folder holds another job, the same job with other settings or inputs, or other files.
         """
@@ -107,7 +112,9 @@ class Workspace:
         if path.is_file():
             known = read_identity(self.folder)
             differing = sorted(_differences(known, identity))
-            if differing:
+            if differing and not any(self.work.glob("*/*.done")):
+                self._write_identity(path, identity)
+            elif differing:
                 raise ConfigError(
                     f"'{self.folder}' holds a job with another {', '.join(differing)}. "
                     "Give out= another folder, or delete this one."
@@ -116,9 +123,16 @@ class Workspace:
         if self.folder.is_dir() and any(each.name != JOB_FOLDER for each in self.folder.iterdir()):
             raise ConfigError(f"'{self.folder}' holds files that no job made. Give out= a new or an empty folder.")
         try:
-            self.write_json(path, identity)
+            self._write_identity(path, identity)
         except OSError as error:
             raise ConfigError(f"cannot write into '{self.folder}': {error}") from error
+
+    def _write_identity(self, path: Path, identity: dict[str, Any]) -> None:
+        scratch = path.with_name(
+            f"job.{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.json"
+        )  # other members write theirs
+        self.write_json(scratch, identity)
+        os.replace(scratch, path)
 
     @contextmanager
     def lock(self, share: str) -> Iterator[None]:

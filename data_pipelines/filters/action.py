@@ -16,6 +16,7 @@ class Action(Filter):
     """
 
     scope = "caption"
+    reads = ("text",)
     unit = "actions"
 
     @config

@@ -12,6 +12,7 @@ from mmcontrast.config import Positive, config
 class Aspect(Filter):
     """Keep pictures whose longer side is at most so many times the shorter one."""
 
+    reads = ("image",)
     unit = "longer side / shorter side"
 
     @config

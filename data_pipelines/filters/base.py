@@ -22,6 +22,7 @@ class Filter:
     Config: ClassVar[type]
     scope: ClassVar[Literal["row", "caption"]] = "row"
     unit: ClassVar[str] = ""  # of the measured value, for the report
+    reads: ClassVar[tuple[str, ...]] = ()  # columns that the set must have, though not every row
 
     def __init__(self, config: Any, *, manifest: Manifest) -> None:
         self.config = config

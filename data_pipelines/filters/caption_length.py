@@ -12,6 +12,7 @@ class CaptionLength(Filter):
     """Keep captions of so many words (split at spaces) and characters."""
 
     scope = "caption"
+    reads = ("text",)
     unit = "words"
 
     @config

@@ -17,6 +17,7 @@ class Complexity(Filter):
     """
 
     scope = "caption"
+    reads = ("text",)
     unit = "relations of the richest object"
 
     @config

@@ -12,6 +12,7 @@ from mmcontrast.config import NonNegative, config
 class Duration(Filter):
     """Keep sounds of so many seconds."""
 
+    reads = ("audio",)
     unit = "seconds"
 
     @config

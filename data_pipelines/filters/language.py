@@ -21,6 +21,7 @@ class Language(Filter):
     """
 
     scope = "caption"
+    reads = ("text",)
     unit = "language"
 
     @config

@@ -12,6 +12,7 @@ from mmcontrast.config import Count, config
 class Resolution(Filter):
     """Keep pictures whose shorter side has so many pixels."""
 
+    reads = ("image",)
     unit = "pixels"
 
     @config

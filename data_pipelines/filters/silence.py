@@ -14,6 +14,7 @@ from mmcontrast.config import Fraction, Positive, config
 class Silence(Filter):
     """Keep sounds of which at most a share is silent: 20 ms frames whose RMS is under a level."""
 
+    reads = ("audio",)
     unit = "share of silent frames"
 
     @config

@@ -24,6 +24,7 @@ class TextSpotting(Filter):
     its wheel carries), upright.
     """
 
+    reads = ("image", "text")
     unit = "longest run of letters in both picture and caption"
 
     @config

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from data_pipelines.language_model import LanguageModelConfig, write
 from data_pipelines.media import first_line
 from data_pipelines.rows import Dropped, Row, captions, file_digest
 from data_pipelines.shard_job import ShardJob, ShardJobConfig
+from data_pipelines.workspace import Done
 from mmcontrast.config import config
 from mmcontrast.data.manifest import ColumnSpec
 from mmcontrast.errors import ConfigError, SkipSample
@@ -45,8 +47,7 @@ class Caption(ShardJob):
         """
         if not self.config.templates and self.config.model is None:
             raise ConfigError("caption: give templates, model or both.")
-        prompts = [] if self.config.model is None else [self.config.model.prompt]
-        for template in [*self.config.templates, *prompts]:
+        for template in self._asked():
             if not FIELD.search(template):
                 raise ConfigError(f"caption: '{template}' has no {{field}} in it.")
         result = super().inputs()
@@ -56,6 +57,40 @@ class Caption(ShardJob):
                 raise ConfigError(f"no .safetensors weights in '{self.config.model.folder}' (model.folder).")
             result |= {str(path): file_digest(path)[1] for path in files}
         return result
+
+    @cached_property
+    def _fitting(self) -> Counter[str]:
+        """Rows of the present shard that each template or prompt fits."""
+        return Counter()
+
+    def noted(self) -> dict[str, int]:
+        """Rows by template."""
+        return {f"rows that fit '{each}'": self._fitting[each] for each in self._asked()}
+
+    def _asked(self) -> list[str]:
+        prompts = [] if self.config.model is None else [self.config.model.prompt]
+        return list(dict.fromkeys([*self.config.templates, *prompts]))
+
+    def write_manifest(self, task: int) -> Done:
+        """As ever.
+
+        Raises:
+            ConfigError: a template names a field that no row has.
+        """
+        fitting: Counter[str] = Counter()
+        for marker in self.workspace.markers("write"):
+            fitting.update(marker["counts"])
+        for each in self._asked():
+            if not fitting[f"rows that fit '{each}'"]:
+                row = next(self.source.rows(0))
+                raise ConfigError(
+                    f"caption: no row has every field of '{each}'. The first row, {row.key}, has: "
+                    f"{', '.join(self._named(row)) or 'none'}."
+                )
+        return super().write_manifest(task)
+
+    def _named(self, row: Row) -> list[str]:
+        return sorted(name for name in self._fields(row) if name != "_own")
 
     def columns(self) -> dict[str, ColumnSpec]:
         """The set's columns; captions become a field of the JSON member."""
@@ -69,6 +104,7 @@ class Caption(ShardJob):
 
     def process(self, number: int, rows: Iterator[Row]) -> Iterator[Row | Dropped]:
         """Write captions, some rows at a time."""
+        self._fitting.clear()
         while batch := list(islice(rows, TOGETHER)):
             infos: list[dict[str, Any] | str] = []
             for row in batch:
@@ -95,11 +131,14 @@ class Caption(ShardJob):
             yield from ([] for _ in infos)
             return
         prompts = [fill(model.prompt, info) for info in infos]
+        self._fitting[model.prompt] += sum(prompt is not None for prompt in prompts)
         answers = iter(write(model, [prompt for prompt in prompts if prompt is not None]))
         yield from ([] if prompt is None else next(answers) for prompt in prompts)
 
     def _captioned(self, row: Row, info: dict[str, Any], written: list[str]) -> Row | Dropped:
-        made = [text for template in self.config.templates if (text := fill(template, info)) is not None] + written
+        filled = {template: text for template in self.config.templates if (text := fill(template, info)) is not None}
+        self._fitting.update(filled.keys())
+        made = [*filled.values(), *written]
         own: list[str] = info["_own"]
         if self.config.keep == "replace" and made:
             own = []

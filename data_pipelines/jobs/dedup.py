@@ -11,7 +11,7 @@ import numpy as np
 
 from data_pipelines.job import JOBS, Step
 from data_pipelines.media import Look
-from data_pipelines.rows import Dropped, Row, ShardFolder, open_folder
+from data_pipelines.rows import Dropped, Row, ShardFolder, open_folder, require_columns
 from data_pipelines.shard_job import ShardJob, ShardJobConfig
 from data_pipelines.signatures import SIGNATURES
 from data_pipelines.signatures.base import Signature
@@ -55,7 +55,10 @@ class Dedup(ShardJob):
     def inputs(self) -> dict[str, str]:
         """Digests of all sets and models."""
         result = {each: open_folder(each).manifest.sha256() for each in self.config.against} | super().inputs()
-        for each in self.signatures.values():
+        for name, each in self.signatures.items():
+            for source in self.sets:
+                if not any(column in source.manifest.columns for column in each.reads()):
+                    require_columns(source.manifest, each.reads(), what=f"signatures.{name}")
             result |= each.inputs()
         return result
 

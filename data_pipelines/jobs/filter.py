@@ -12,7 +12,7 @@ from data_pipelines.filters import FILTERS
 from data_pipelines.filters.base import Filter
 from data_pipelines.job import JOBS, Findings, Step
 from data_pipelines.media import Look, first_line
-from data_pipelines.rows import Dropped, Row, captions, member_of, text_column
+from data_pipelines.rows import Dropped, Row, captions, member_of, require_columns
 from data_pipelines.shard_job import ShardJob, ShardJobConfig
 from data_pipelines.workspace import Done
 from mmcontrast.config import OneOf, config
@@ -39,8 +39,8 @@ class FilterJob(ShardJob):
             raise ConfigError("filters: expected at least one, as in filters.short.type=caption_length.")
         manifest = self.source.manifest
         built = {name: FILTERS.build(each, manifest=manifest) for name, each in self.config.filters.items()}
-        if any(each.scope == "caption" for each in built.values()):
-            text_column(manifest)
+        for name, each in built.items():
+            require_columns(manifest, each.reads, what=f"filters.{name}")
         return built
 
     def inputs(self) -> dict[str, str]:

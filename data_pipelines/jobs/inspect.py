@@ -106,11 +106,15 @@ class Inspect(Job):
             tables={
                 "Rows with each column": {name: has[name] for name in self.source.manifest.columns},
                 "Licences": self.source.manifest.licences,
-                "Medians": {name: f"{np.median(each):,.4g}" for name, each in values.items()},
+                "Medians": {name: _short(float(np.median(each))) for name, each in values.items()},
             },
             histograms={name: each[:: max(1, len(each) // MAX_PLOTTED)] for name, each in values.items()},
             page=gallery([each["card"] for each in samples], bars),
         )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _order(key: str, salt: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -62,7 +63,10 @@ class Merge(Job):
         columns: dict[str, ColumnSpec] = {}
         for source in self.sources:
             for name, spec in source.manifest.columns.items():
-                if columns.setdefault(name, spec) != spec:
+                known = columns.setdefault(name, spec)
+                if (known.modality, known.field) == (spec.modality, spec.field):
+                    columns[name] = _either(known, spec)
+                else:
                     raise ConfigError(
                         f"column '{name}' is {_say(spec)} in '{source.name}' but {_say(columns[name])} before it: "
                         "one manifest cannot name both. Pack one of them again."
@@ -145,6 +149,12 @@ class Merge(Job):
         """Rows of each source."""
         rows: dict[str, Any] = {source.name: source.manifest.rows for source in self.sources}
         return Findings(tables={"Rows of each source": rows}, outputs=["manifest.json"])
+
+
+def _either(first: ColumnSpec, second: ColumnSpec) -> ColumnSpec:
+    """A column whose rows have one file type or the other: "png;jpg"."""
+    extensions = dict.fromkeys([*first.extension.split(";"), *second.extension.split(";")])
+    return replace(first, extension=";".join(extensions))
 
 
 def _say(spec: ColumnSpec) -> str:

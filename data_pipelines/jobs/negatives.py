@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,6 +102,7 @@ class Negatives(EmbeddingJob):
     def process(self, number: int, rows: Iterator[Row]) -> Iterator[Row | Dropped]:
         """Add what can be added; a row that nothing has a hold on stays as it is."""
         listed = list(rows)
+        self._given.clear()
         mined = [] if self.config.mine is None else self._mine(number, len(listed))
         for place, row in enumerate(listed):
             try:
@@ -115,9 +117,19 @@ class Negatives(EmbeddingJob):
                     yield Dropped(row.key, row.shard, f"no {missing[0]}", texts[0] if texts else "")
                     continue
                 added = {name: value for name, value in added.items() if value}
+                self._given.update(added.keys())
                 yield row.with_info(**added) if added else row
             except SkipSample as error:
                 yield Dropped(row.key, row.shard, "captions do not read", str(error))
+
+    @cached_property
+    def _given(self) -> Counter[str]:
+        """Rows of the present shard that each new column was given to."""
+        return Counter()
+
+    def noted(self) -> dict[str, int]:
+        """Rows by new column."""
+        return {f"rows with text.{name}": self._given[f"negatives_{name}"] for name in self._new_names()}
 
     def _perturb(self, name: str, each: Perturbation, texts: list[str]) -> list[str]:
         made = [each.perturb(text, caption_rng(self.config.seed, name, text)) for text in texts]

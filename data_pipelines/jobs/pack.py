@@ -21,6 +21,7 @@ from data_pipelines.workspace import Done
 from mmcontrast.config import Count, OneOf, config
 from mmcontrast.data.decode import decode_audio, decode_image
 from mmcontrast.data.index import INDEX_FILE
+from mmcontrast.data.limits import Limits
 from mmcontrast.data.manifest import MODALITIES, ColumnSpec, LabelSpec, Manifest
 from mmcontrast.errors import ConfigError, ShardError, SkipSample
 
@@ -28,6 +29,7 @@ SAME = {"jpeg": "jpg", "tiff": "tif", "aif": "aiff", "": "bin"}
 KEY_CHARACTERS = 80
 SNIFFED_ITEMS = 1000
 JPEG_QUALITY = 92
+JSON_BYTES = Limits().json_bytes  # what the loader reads
 
 
 @JOBS.register("pack")
@@ -101,7 +103,8 @@ class Pack(Job):
                     suffix = self.reader.suffix(where)
                     counts[SAME.get(suffix, suffix)] += 1
             text = text or bool(item.info.get("captions") or item.info.get("captions_file"))
-            chunk.append({"key": unique_key(item.id, seen), "media": item.media, "info": item.info})
+            key = unique_key(item.id, seen)
+            chunk.append({"key": key, "media": item.media, "info": item.info, "refused": item.refused})
             if len(chunk) == self.config.rows_per_shard:
                 files.append(self._write_chunk(len(files), chunk))
                 chunk = []
@@ -183,8 +186,8 @@ class Pack(Job):
 
     def _row(self, entry: dict[str, Any], columns: dict[str, ColumnSpec], shard: str) -> Row:
         info = dict(entry["info"])
-        if "unreadable" in info:
-            raise _Refused("text is missing or not readable", info["unreadable"])
+        if entry["refused"] is not None:
+            raise _Refused(*entry["refused"])
         members: dict[str, bytes] = {}
         for column, spec in columns.items():
             if spec.modality == "text":
@@ -201,7 +204,10 @@ class Pack(Job):
                 raise _Refused(f"no field {label}", f"{entry['key']} has no field '{label}' for a label")
         info.setdefault("licence", getattr(self.config.reader, "licence", "unknown"))
         info.setdefault("source", getattr(self.config.reader, "origin", "unknown"))
-        return Row(entry["key"], members | {"json": to_json(info)}, shard)
+        described = to_json(info)
+        if len(described) > JSON_BYTES:
+            raise _Refused("text is too long", f"{len(described):,} bytes of JSON, over the limit of {JSON_BYTES:,}")
+        return Row(entry["key"], members | {"json": described}, shard)
 
     def _medium(self, where: str, modality: str) -> bytes:
         try:
@@ -250,7 +256,7 @@ class Pack(Job):
             for number in range(len(markers)):
                 stream.write(self.workspace.step_file("write", f"{number:06d}.dropped.jsonl").read_bytes())
         if not shards:
-            raise ShardError(f"no item is good. '{listed}' says why, item by item.")
+            raise ShardError(f"no item is good. Most often: {self._commonest()}. '{listed}' says why, item by item.")
         labels = {
             label: LabelSpec(
                 field=label,
@@ -274,11 +280,21 @@ class Pack(Job):
         index = write_set_index(self.workspace.folder, manifest, parts)
         return Done(files=(save_manifest(self, manifest), index, listed))
 
-    def findings(self) -> Findings:
-        """Reasons with their numbers of items."""
+    def _reasons(self) -> Counter[str]:
         reasons: Counter[str] = Counter()
         for marker in self.workspace.markers("write"):
             reasons.update(marker["facts"]["dropped"])
+        return reasons
+
+    def _commonest(self) -> str:
+        """The commonest reason with its first detail."""
+        (reason, _), *_ = self._reasons().most_common(1)
+        rows = map(json.loads, (self.workspace.folder / DROPPED).read_text(encoding="utf-8").splitlines())
+        return next(f"{reason} ({row['detail']})" for row in rows if row["reason"] == reason)
+
+    def findings(self) -> Findings:
+        """Reasons with their numbers of items."""
+        reasons = self._reasons()
         tables = {"Items dropped": dict(reasons.most_common())} if reasons else {}
         return Findings(tables=tables, outputs=["manifest.json", INDEX_FILE, DROPPED])
 
@@ -308,7 +324,7 @@ def _captions(info: dict[str, Any]) -> list[str]:
         given = info.get("captions") or []
     else:
         try:
-            given = Path(path).read_text(encoding="utf-8").splitlines()
+            given = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:

@@ -13,9 +13,9 @@ from data_pipelines.readers.base import (
     Reader,
     ReaderConfig,
     existing,
-    read_table,
-    require_fields,
+    placed,
 )
+from data_pipelines.readers.tables import read_table, require_fields
 from data_pipelines.rows import file_digest
 from mmcontrast.config import config
 
@@ -49,9 +49,10 @@ class AudioCapsReader(Reader):
             clip = clips.setdefault((row["youtube_id"], row["start_time"]), {**row, "captions": []})
             clip["captions"].append(row["caption"])
         for (youtube_id, start), clip in clips.items():
-            where = _find(clip, present) or root / f"{youtube_id}.wav"
+            found = _find(clip, present)
+            name = f"{youtube_id}.wav" if found is None else found.name
             info = {"captions": clip["captions"], "youtube_id": youtube_id, "start_time": start}
-            yield Item(id=f"{youtube_id}-{start}", media={"audio": str(where)}, info=info)
+            yield placed(root, name, column="audio", id=f"{youtube_id}-{start}", info=info)
 
     def inputs(self) -> dict[str, str]:
         """The file's digest."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from mmcontrast.config import config
-from mmcontrast.errors import ConfigError, ShardError, SkipSample
+from mmcontrast.errors import ConfigError, SkipSample
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 AUDIO_SUFFIXES = ("wav", "flac", "ogg", "mp3", "opus", "m4a", "aac", "aiff", "aif", "wma")
@@ -24,6 +23,7 @@ class Item:
     id: str  # becomes the key, once cleaned and made unique
     media: dict[str, str] = field(default_factory=dict)  # column -> where the reader finds its bytes
     info: dict[str, Any] = field(default_factory=dict)  # the JSON member: captions, licence, source, anything
+    refused: tuple[str, str] | None = None  # why there can be no row: a few words that group such items, the detail
 
 
 class Reader:
@@ -80,8 +80,8 @@ def read_file(path: Path) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise SkipSample(f"no file '{path}'") from error
-    except OSError as error:
-        raise SkipSample(f"'{path}' cannot be read: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise SkipSample(f"'{str(path)[:200]}' cannot be read: {str(error)[:200]}") from error
     if not content:
         raise SkipSample(f"'{path}' is empty")
     return content
@@ -100,62 +100,39 @@ def existing(path: str, *, what: str, folder: bool = False) -> Path:
     return found
 
 
-def read_table(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a .csv, .tsv, .jsonl, .json (a list of maps) or .parquet file.
+def files_under(root: Path) -> Iterator[Path]:
+    """Every file of a folder tree, sorted by path.
 
     Raises:
-        ShardError: another file type, or not what its name says; names the line.
+        ConfigError: a folder cannot be listed: its files would be missing without a word.
     """
-    suffix = path.suffix.lower()
+
+    def stop(error: OSError) -> None:
+        raise ConfigError(f"folder '{error.filename}' cannot be read: {error.strerror}. Give it read permission.")
+
+    found = [Path(folder) / name for folder, _, names in os.walk(root, onerror=stop) for name in names]
+    yield from sorted(path for path in found if path.is_file())
+
+
+def inside(root: Path, name: str) -> Path:
+    """A file that raw data name, below ``root``.
+
+    Raises:
+        SkipSample: the name leads out of it, absolute or by "..": such a list could pack any file of this machine.
+    """
+    path = Path(os.path.normpath(root / name))
+    if not path.is_relative_to(os.path.normpath(root)):
+        raise SkipSample(f"'{name[:200]}' lies outside '{root}'")
+    return path
+
+
+def placed(root: Path, name: str, **rest: Any) -> Item:
+    """The item of one medium that raw data name below ``root``; refused if the name leads out of it."""
+    column = rest.pop("column")
     try:
-        if suffix in (".csv", ".tsv"):
-            yield from _read_csv(path, "\t" if suffix == ".tsv" else ",")
-        elif suffix in (".jsonl", ".ndjson"):
-            with path.open(encoding="utf-8") as stream:
-                for number, line in enumerate(stream, start=1):
-                    if line.strip():
-                        yield _a_map(json.loads(line), path, number)
-        elif suffix == ".json":
-            rows = json.loads(path.read_text(encoding="utf-8"))
-            yield from (_a_map(row, path, number) for number, row in enumerate(rows, start=1))
-        elif suffix == ".parquet":
-            import pyarrow.parquet
-
-            with pyarrow.parquet.ParquetFile(path) as table:
-                for batch in table.iter_batches(1024):
-                    yield from batch.to_pylist()
-        else:
-            raise ShardError(f"'{path}' is no table that can be read. Known: csv, tsv, json, jsonl, parquet.")
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, OSError) as error:
-        raise ShardError(f"'{path}' is not the {suffix} file that its name says: {error}") from error
-    except ValueError as error:  # pyarrow's ArrowInvalid
-        raise ShardError(f"'{path}' does not read as {suffix}: {error}") from error
-
-
-def _read_csv(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter=delimiter, strict=True)
-        for row in reader:
-            if None in row or None in row.values():
-                raise ShardError(f"'{path}' line {reader.line_num}: another number of fields than its header has.")
-            yield dict(row)
-
-
-def _a_map(row: Any, path: Path, number: int) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise ShardError(f"'{path}' row {number}: expected a map of fields, got a {type(row).__name__}.")
-    return row
-
-
-def require_fields(row: dict[str, Any], names: Iterable[str], path: Path) -> None:
-    """Check that a table has the columns that are needed.
-
-    Raises:
-        ShardError: one is missing; lists those that exist.
-    """
-    missing = [name for name in names if name not in row]
-    if missing:
-        raise ShardError(f"'{path}' has no field '{missing[0]}'; it has: {', '.join(map(str, row))}.")
+        return Item(media={column: str(inside(root, name))}, **rest)
+    except SkipSample as error:
+        return Item(refused=("path leaves its folder", str(error)), **rest)
 
 
 def medium_of(suffix: str) -> str | None:

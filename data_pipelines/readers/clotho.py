@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.readers import READERS
-from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing, read_table, require_fields
+from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing, placed
+from data_pipelines.readers.tables import read_table, require_fields
 from data_pipelines.rows import file_digest
 from mmcontrast.config import config
 from mmcontrast.errors import ShardError
@@ -41,7 +42,7 @@ class ClothoReader(Reader):
                 require_fields(row, ("file_name", *CAPTIONS), path)
             name = row["file_name"]
             info: dict[str, Any] = {"captions": [row[each] for each in CAPTIONS if row[each].strip()]}
-            yield Item(id=Path(name).stem, media={"audio": str(root / name)}, info=info | extra.get(name, {}))
+            yield placed(root, name, column="audio", id=Path(name).stem, info=info | extra.get(name, {}))
 
     def inputs(self) -> dict[str, str]:
         """The files' digests."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from data_pipelines.readers import READERS
-from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing, read_table, require_fields
+from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing, placed
+from data_pipelines.readers.tables import read_table, require_fields
 from data_pipelines.rows import file_digest
 from mmcontrast.config import config
 from mmcontrast.errors import ConfigError
@@ -44,9 +45,8 @@ class ESC50Reader(Reader):
                 "fold": row["fold"],
                 "src_file": row["src_file"],
             }
-            yield Item(
-                id=row["filename"].rsplit(".", 1)[0], media={"audio": str(root / "audio" / row["filename"])}, info=info
-            )
+            name = row["filename"]
+            yield placed(root / "audio", name, column="audio", id=name.rsplit(".", 1)[0], info=info)
 
     def inputs(self) -> dict[str, str]:
         """The file's digest."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_pipelines.readers import READERS
-from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing, medium_of
+from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing, files_under, medium_of
 from mmcontrast.config import config
 from mmcontrast.errors import ShardError
 
@@ -28,14 +28,17 @@ class FolderReader(Reader):
         """Samples by path."""
         root = existing(self.config.folder, what="reader.folder", folder=True)
         stems: dict[str, dict[str, Path]] = defaultdict(dict)
-        for path in sorted(root.rglob("*")):
+        repeated: list[Item] = []
+        for path in files_under(root):
             modality = medium_of(path.suffix)
-            if modality is not None and path.is_file():
+            if modality is not None:
                 stem = path.relative_to(root).with_suffix("").as_posix()
                 if modality in stems[stem]:
-                    raise ShardError(
-                        f"'{path}' and '{stems[stem][modality].name}' are two {modality} files of one name."
+                    detail = f"'{path}' beside '{stems[stem][modality].name}'"
+                    repeated.append(
+                        Item(id=f"{stem}-{path.suffix}", refused=(f"second {modality} of one name", detail))
                     )
+                    continue
                 stems[stem][modality] = path
         if not stems:
             raise ShardError(f"no picture and no sound under '{root}'.")
@@ -50,3 +53,4 @@ class FolderReader(Reader):
                 text = first.with_suffix(".txt")
                 info["captions_file"] = str(text)
             yield Item(id=stem, media={name: str(path) for name, path in media.items()}, info=info)
+        yield from repeated

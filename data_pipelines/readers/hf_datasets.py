@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.readers import READERS
-from data_pipelines.readers.base import MAX_FILE_BYTES, Item, Reader, ReaderConfig, existing, require_fields, sniff
+from data_pipelines.readers.base import MAX_FILE_BYTES, Item, Reader, ReaderConfig, existing, inside, sniff
+from data_pipelines.readers.tables import as_json, as_texts, require_fields
 from mmcontrast.config import config
 from mmcontrast.errors import ConfigError, ShardError, SkipSample
 
@@ -38,13 +39,9 @@ class HuggingFaceReader(Reader):
             require_fields(dict.fromkeys(table.names), [*config.media.values(), *config.captions, *config.keep], path)
             texts = table.plain([*config.captions, *config.keep])
             for number, row in enumerate(texts):
-                captions: list[str] = []
-                for name in config.captions:
-                    value = row[name]
-                    captions += (
-                        [str(each) for each in value] if isinstance(value, list) else [str(value)] if value else []
-                    )
-                info = {"captions": captions} | {name: row[name] for name in config.keep if row[name] is not None}
+                captions = [text for name in config.captions for text in as_texts(table.named(name, row[name]))]
+                kept = {name: table.named(name, row[name]) for name in config.keep if row[name] is not None}
+                info = {"captions": captions} | {name: as_json(each, field=name) for name, each in kept.items()}
                 media = {column: json.dumps([str(path), number, name]) for column, name in config.media.items()}
                 yield Item(id=f"{path.stem}-{number:07d}", media=media, info=info)
 
@@ -59,7 +56,8 @@ class HuggingFaceReader(Reader):
         if listing.is_file():
             splits = json.loads(listing.read_text(encoding="utf-8"))["splits"]
             if self.config.split not in splits:
-                raise ConfigError(f"reader.split: '{self.config.split}' is none of: {', '.join(splits)}.")
+                given = "give one" if self.config.split is None else f"'{self.config.split}' is none"
+                raise ConfigError(f"reader.split: {given} of: {', '.join(splits)}.")
             root = root / self.config.split
         if (root / "state.json").is_file():
             state = json.loads((root / "state.json").read_text(encoding="utf-8"))
@@ -86,7 +84,7 @@ class HuggingFaceReader(Reader):
         cell = _open(path).cell(number, name)
         content = cell.get("bytes") if isinstance(cell, dict) else cell
         if content is None and isinstance(cell, dict) and cell.get("path"):
-            return super().fetch(str(Path(path).parent / cell["path"]))
+            return super().fetch(str(inside(Path(path).parent, cell["path"])))
         if not isinstance(content, bytes) or not content:
             raise SkipSample(f"field '{name}' of row {number} in '{path}' holds no bytes")
         if len(content) > MAX_FILE_BYTES:
@@ -117,7 +115,7 @@ class _Table:
         try:
             if path.endswith(".parquet"):
                 self._parquet = pq.ParquetFile(path)
-                self.names = list(self._parquet.schema_arrow.names)
+                schema = self._parquet.schema_arrow
                 sizes = [
                     self._parquet.metadata.row_group(each).num_rows for each in range(self._parquet.num_row_groups)
                 ]
@@ -125,9 +123,18 @@ class _Table:
             else:
                 self._parquet = None
                 self._arrow = pa.ipc.open_stream(pa.memory_map(path)).read_all()
-                self.names = list(self._arrow.column_names)
+                schema = self._arrow.schema
         except (pa.ArrowException, OSError) as error:
             raise ShardError(f"'{path}' is no table that pyarrow reads: {error}") from error
+        self.names = list(schema.names)
+        self._classes = class_names((schema.metadata or {}).get(b"huggingface"))
+
+    def named(self, field: str, value: Any) -> Any:
+        """A value, or the class that a ClassLabel's number stands for."""
+        classes = self._classes.get(field)
+        if classes is None or not isinstance(value, int):
+            return value
+        return classes[value] if 0 <= value < len(classes) else None  # -1: a test set without labels
 
     def plain(self, names: list[str]) -> Iterator[dict[str, Any]]:
         """Rows with these fields alone."""
@@ -146,6 +153,18 @@ class _Table:
         if self._group[0] != group:
             self._group = (group, self._parquet.read_row_group(group))
         return self._group[1][name][number - self._starts[group]].as_py()
+
+
+def class_names(described: bytes | None) -> dict[str, list[str]]:
+    """Field -> classes of every ClassLabel, as ``datasets`` describes a schema; empty where it does not."""
+    if described is None:
+        return {}
+    try:
+        features = json.loads(described)["info"]["features"]
+        labels = {name: each for name, each in features.items() if isinstance(each, dict) and "names" in each}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}  # another writer's words: its numbers stay numbers
+    return {name: each["names"] for name, each in labels.items() if each.get("_type") == "ClassLabel"}
 
 
 @lru_cache(maxsize=4)

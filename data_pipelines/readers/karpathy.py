@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from data_pipelines.readers import READERS
-from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing
+from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing, placed
+from data_pipelines.readers.tables import read_json
 from data_pipelines.rows import file_digest
 from mmcontrast.config import config
 from mmcontrast.errors import ShardError
@@ -33,10 +33,9 @@ class KarpathyReader(Reader):
         """One sample a picture, with all its captions, in the file's order."""
         path = existing(self.config.file, what="reader.file")
         root = existing(self.config.images, what="reader.images", folder=True)
-        try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ShardError(f"'{path}' is not JSON: {error}") from error
+        tree = read_json(path)
+        if isinstance(tree, dict) and "annotations" in tree:
+            raise ShardError(f"'{path}' has COCO's own layout, without Karpathy's splits: use reader.type=coco.")
         entries = tree.get("images") if isinstance(tree, dict) else tree
         if not isinstance(entries, list):
             raise ShardError(f"'{path}' holds neither a list nor a map with 'images'.")
@@ -53,7 +52,7 @@ class KarpathyReader(Reader):
             info = {"captions": [sentence["raw"].strip() for sentence in entry["sentences"]], "split": entry["split"]}
             if "cocoid" in entry:
                 info["cocoid"] = entry["cocoid"]
-            yield Item(id=str(Path(name).with_suffix("")), media={"image": str(root / name)}, info=info)
+            yield placed(root, name, column="image", id=str(Path(name).with_suffix("")), info=info)
 
     def _listed(self, entries: list[dict[str, Any]], root: Path) -> Iterator[Item]:
         captions: dict[str, list[str]] = {}  # the training lists name a picture once a caption
@@ -61,7 +60,7 @@ class KarpathyReader(Reader):
             given = entry["caption"]
             captions.setdefault(entry["image"], []).extend([given] if isinstance(given, str) else given)
         for name, texts in captions.items():
-            yield Item(id=str(Path(name).with_suffix("")), media={"image": str(root / name)}, info={"captions": texts})
+            yield placed(root, name, column="image", id=str(Path(name).with_suffix("")), info={"captions": texts})
 
     def inputs(self) -> dict[str, str]:
         """The file's digest."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.readers import READERS
-from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing, medium_of
+from data_pipelines.readers.base import Item, Reader, ReaderConfig, existing, files_under, medium_of
 from mmcontrast.config import config
-from mmcontrast.errors import ShardError
+from mmcontrast.errors import ShardError, SkipSample
 
 
 @READERS.register("laion")
@@ -33,23 +33,28 @@ class LaionReader(Reader):
         """Samples by path.  A JSON that cannot be read is left to the job, which names it."""
         root = existing(self.config.folder, what="reader.folder", folder=True)
         found = False
-        for path in sorted(root.rglob("*")):
+        for path in files_under(root):
             modality = medium_of(path.suffix)
-            if modality is None or not path.is_file():
+            if modality is None:
                 continue
             found = True
             name = path.relative_to(root).with_suffix("").as_posix()
-            yield Item(id=name, media={modality: str(path)}, info=self._info(path.with_suffix(".json")))
+            try:
+                info = self._info(path.with_suffix(".json"))
+            except SkipSample as error:
+                yield Item(id=name, refused=("text is missing or not readable", str(error)))
+                continue
+            yield Item(id=name, media={modality: str(path)}, info=info)
         if not found:
             raise ShardError(f"no picture and no sound under '{root}'.")
 
     def _info(self, path: Path) -> dict[str, Any]:
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            return {"unreadable": f"'{path}': {error}"}
+        except (OSError, ValueError, RecursionError) as error:
+            raise SkipSample(f"'{path}': {error}") from error
         if not isinstance(tree, dict):
-            return {"unreadable": f"'{path}' holds no map"}
+            raise SkipSample(f"'{path}' holds no map")
         given: Any = next((tree[name] for name in self.config.captions if tree.get(name)), [])
         info: dict[str, Any] = {"captions": [given] if isinstance(given, str) else given}
         tags = next((tree[name] for name in self.config.tags if tree.get(name)), None)

@@ -39,6 +39,10 @@ class AudioFingerprint(Signature):
         min_frames: Count = 40  # of overlap that are compared (11.6 ms each)
         max_frames: Count = 512  # of a clip that are kept, from its start (512 are 6 s)
 
+    def reads(self) -> tuple[str, ...]:
+        """The one column."""
+        return ("audio",)
+
     def sign(self, looks: Sequence[Look]) -> np.ndarray:
         """Sub-fingerprints, shape (rows, max_frames), zero where there is none."""
         result = np.zeros((len(looks), self.config.max_frames), dtype=np.uint32)

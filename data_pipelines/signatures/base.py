@@ -28,6 +28,10 @@ class Signature:
     def __init__(self, config: Any) -> None:
         self.config = config
 
+    def reads(self) -> tuple[str, ...]:
+        """Columns of which a set must have at least one."""
+        raise NotImplementedError
+
     def inputs(self) -> dict[str, str]:
         """Digests of what else the signature depends on: a model's weights, say."""
         return {}

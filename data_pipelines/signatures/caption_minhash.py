@@ -33,6 +33,10 @@ class CaptionMinHash(Signature):
         permutations: Count = 128  # of MinHash
         min_characters: Count = 12  # shorter captions are not compared
 
+    def reads(self) -> tuple[str, ...]:
+        """The one column."""
+        return ("text",)
+
     def sign(self, looks: Sequence[Look]) -> np.ndarray:
         """The first caption, lower-case, letters and digits alone."""
         texts = []

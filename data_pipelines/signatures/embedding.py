@@ -29,6 +29,10 @@ class Embedding(Signature):
         column: str = "image"  # image, audio or text
         least: Fraction = 0.95  # cosine
 
+    def reads(self) -> tuple[str, ...]:
+        """The column that is embedded."""
+        return (self.config.column,)
+
     def inputs(self) -> dict[str, str]:
         """Digest of the weights."""
         return encoder_inputs(self.config.model)

@@ -24,6 +24,10 @@ class Exact(Signature):
 
         columns: tuple[str, ...] = ("image", "audio")  # all that a row has must be equal
 
+    def reads(self) -> tuple[str, ...]:
+        """The columns named."""
+        return tuple(self.config.columns)
+
     def sign(self, looks: Sequence[Look]) -> np.ndarray:
         """First 16 bytes of a sha256, as hex; empty where the row has none of the columns."""
         return np.array([self._digest(look) for look in looks], dtype="U32")

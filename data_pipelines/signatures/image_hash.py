@@ -32,6 +32,10 @@ class ImageHash(Signature):
             if not 0 <= self.distance <= 16:
                 raise ValueError(f"distance {self.distance}: expected 0 to 16 of 64 bits")
 
+    def reads(self) -> tuple[str, ...]:
+        """The one column."""
+        return ("image",)
+
     def sign(self, looks: Sequence[Look]) -> np.ndarray:
         """Hashes as uint64; 0 where there is none."""
         try:

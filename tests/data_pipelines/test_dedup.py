@@ -127,3 +127,16 @@ def test_rows_of_an_evaluation_set_leave_the_source(tmp_path: Path, data: Run) -
     assert left == {row.key for row in rows_of(tmp_path / "parts" / "train")}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert list(report["tables"]["Rows dropped"]) == ["bytes: repeats a row of test"]
+
+
+def test_a_signature_of_a_column_that_no_set_has_is_a_mistake(tmp_path: Path, data: Run) -> None:
+    said = data(
+        "run", "dedup", f"out={tmp_path}/a", f"source={EMOJI}", "signatures={s: {type: audio_fingerprint}}", code=2
+    )
+    assert "signatures.s: 'emoji-unseen-concepts' has no column 'audio'" in said
+
+
+def test_a_model_that_is_not_there_is_said(tmp_path: Path, data: Run) -> None:
+    signatures = f"signatures={{s: {{type: embedding, model: {{run: {tmp_path}/none}}}}}}"
+    said = data("run", "dedup", f"out={tmp_path}/a", f"source={EMOJI}", signatures, code=2)
+    assert f"no run folder and no checkpoint at '{tmp_path}/none'" in said

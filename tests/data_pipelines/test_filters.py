@@ -16,7 +16,7 @@ from data_pipelines.filters.text_spotting import longest_common, read_text
 from data_pipelines.media import Sound
 from data_pipelines.relations import Relations, relations
 from mmcontrast.data.manifest import ColumnSpec, Manifest, ShardInfo
-from tests.data_pipelines.conftest import TRIMODAL, dropped_of, rows_of
+from tests.data_pipelines.conftest import EMOJI, TRIMODAL, dropped_of, rows_of
 from tests.fixtures import make_set
 
 Run = Callable[..., str]
@@ -89,6 +89,13 @@ def test_captions_go_one_by_one_and_the_row_with_its_last(tmp_path: Path, data: 
     named = "filters={named: {type: caption_length, min_words: 3}, longer: {type: caption_length, min_words: 9}}"
     said = data("run", "filter", f"out={tmp_path}/b", f"source={source}", named, code=2)
     assert "no row of" in said and "is left" in said
+
+
+@pytest.mark.parametrize("kind", ["duration", "silence"])
+def test_a_filter_of_a_column_that_the_set_lacks_is_a_mistake(kind: str, tmp_path: Path, data: Run) -> None:
+    filters = f"filters={{sound: {{type: {kind}}}}}"
+    said = data("run", "filter", f"out={tmp_path}/a", f"source={EMOJI}", filters, code=2)
+    assert "filters.sound: 'emoji-unseen-concepts' has no column 'audio'; it has: image, text." in said
 
 
 def test_media_filters_measure_and_drop(tmp_path: Path, data: Run) -> None:

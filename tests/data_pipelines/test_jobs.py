@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +137,55 @@ def test_other_settings_or_inputs_need_another_folder(tmp_path: Path, data: Run)
     assert "files that no job made" in data("run", "merge", f"out={tmp_path}/full", f"sources=[{EMOJI}]", code=2)
 
 
+def test_settings_can_be_corrected_until_something_is_done(tmp_path: Path, data: Run) -> None:
+    (tmp_path / "t.csv").write_text("title\nsea\n")
+    arguments = ["run", "pack", f"out={tmp_path}/set", "reader.type=table", f"reader.file={tmp_path}/t.csv"]
+    assert "has no field 'text'" in data(*arguments, "reader.captions=[text]", code=2)
+    data(*arguments, "reader.captions=[title]")
+    assert [row.info()["captions"] for row in rows_of(tmp_path / "set")] == [["sea"]]
+    assert "another config.reader.captions" in data(*arguments, "reader.captions=[text]", code=2)
+
+
+def test_a_slurm_array_says_its_members_shares(tmp_path: Path, data: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def member(out: str, number: int, low: int, high: int, count: int, code: int = 0) -> str:
+        for name, value in {"ID": number, "MIN": low, "MAX": high, "COUNT": count}.items():
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+        arguments = [f"out={tmp_path}/{out}", f"sources=[{EMOJI}]", "rows_per_shard=60", "--task", "slurm"]
+        return data("run", "merge", *arguments, code=code)
+
+    assert "another share's" in member("set", 1, 1, 3, 3, code=75)
+    for number in (3, 2):
+        member("set", number, 1, 3, 3)
+    member("set", 1, 1, 3, 3)
+    data("run", "merge", f"out={tmp_path}/one/set", f"sources=[{EMOJI}]", "rows_per_shard=60")
+    assert result_digests(tmp_path / "set") == result_digests(tmp_path / "one/set")
+    assert "an array of 3 from 0 to 8 has gaps" in member("odd", 4, 0, 8, 3, code=2)
+    monkeypatch.delenv("SLURM_ARRAY_TASK_COUNT")
+    said = data("run", "merge", f"out={tmp_path}/x", f"sources=[{EMOJI}]", "--task", "slurm", code=2)
+    assert "SLURM_ARRAY_TASK_COUNT is not set" in said
+
+
+def test_a_full_disk_is_said_and_the_job_goes_on(tmp_path: Path, data: Run) -> None:
+    arguments = ["run", "merge", f"out={tmp_path}/set", f"sources=[{EMOJI}]", "rows_per_shard=100"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # EFBIG, as a quota would give
+    try:
+        said = data(*arguments, code=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "File too large" in said and "the same command goes on" in said
+    data(*arguments)
+    data("run", "merge", f"out={tmp_path}/one/set", f"sources=[{EMOJI}]", "rows_per_shard=100")
+    assert result_digests(tmp_path / "set") == result_digests(tmp_path / "one/set")
+
+
+def test_members_that_start_together_find_one_job(tmp_path: Path) -> None:
+    identity = {"job": "merge", "config": {"sources": ["x" * 2000]}, "inputs": {}}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: Workspace(tmp_path / "set").claim(identity), range(200)))
+    assert [path.name for path in (tmp_path / "set/job").iterdir()] == ["job.json"]
+
+
 def test_one_share_is_held_by_one_process(tmp_path: Path, data: Run) -> None:
     workspace = Workspace(tmp_path / "set")
     arguments = ["run", "merge", f"out={tmp_path}/set", f"sources=[{EMOJI}]"]
@@ -245,8 +296,17 @@ def test_merge_names_repeated_keys_and_columns_that_do_not_fit(tmp_path: Path, d
     for path in raw.glob("*.webp"):
         path.rename(path.with_suffix(".png"))
     data("run", "pack", f"out={tmp_path}/png", "reader.type=folder", f"reader.folder={raw}")
-    said = data("run", "merge", f"out={tmp_path}/two", f"sources=[{EMOJI}, {tmp_path}/png]", code=2)
-    assert "column 'image' is .png" in said
+    data("run", "merge", f"out={tmp_path}/two", f"sources=[{EMOJI}, {tmp_path}/png]", "prefix_keys=true")
+    assert read_manifest(tmp_path / "two").columns["image"].extension == "webp;png"
+    data("run", "verify", f"out={tmp_path}/check", f"source={tmp_path}/two")
+    (tmp_path / "t.csv").write_text("a\nx\n")
+    reader = json.dumps({"type": "table", "file": str(tmp_path / "t.csv"), "captions": ["a"]})
+    data("run", "pack", f"out={tmp_path}/text", f"reader={reader}")
+    tree = json.loads((tmp_path / "text/manifest.json").read_text())
+    tree["columns"]["text"]["field"] = "other"
+    (tmp_path / "text/manifest.json").write_text(json.dumps(tree))
+    said = data("run", "merge", f"out={tmp_path}/odd", f"sources=[{EMOJI}, {tmp_path}/text]", code=2)
+    assert "column 'text' is .json field 'other'" in said
 
 
 def test_lists_say_what_can_be_named(data: Run) -> None:

@@ -200,13 +200,16 @@ def test_templates_say_lists_in_words_and_skip_what_is_missing() -> None:
 
 
 def test_captions_by_template(source: str, tmp_path: Path, data: Run) -> None:
-    templates = 'templates=["a photo of something {thing}", "{absent}", "{caption}, in short"]'
+    templates = 'templates=["a photo of something {thing}", "{caption}, in short"]'
     data("run", "caption", f"out={tmp_path}/set", f"source={source}", templates, "keep=before")
     row, before = rows_of(tmp_path / "set")[1], rows_of(source)[1]
     made = ["a photo of something green", "a green square, in short"]
     assert row.info()["captions"] == [*made, *before.info()["captions"]]
     said = data("run", "caption", f"out={tmp_path}/x", f"source={source}", 'templates=["a photo"]', code=2)
     assert "has no {field} in it" in said
+    mistyped = 'templates=["a {thnig}", "{thing}"]'
+    said = data("run", "caption", f"out={tmp_path}/y", f"source={source}", mistyped, code=2)
+    assert "no row has every field of 'a {thnig}'" in said and "thing." in said
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "t5"])

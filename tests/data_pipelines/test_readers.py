@@ -11,10 +11,12 @@ import pytest
 
 from data_pipelines.jobs.pack import unique_key
 from data_pipelines.readers import READERS
+from data_pipelines.readers.base import files_under
 from data_pipelines.rows import Row
 from mmcontrast.data.indexing import index_set
 from mmcontrast.data.manifest import read_manifest
 from mmcontrast.data.shards import ShardSet
+from mmcontrast.errors import ConfigError
 from tests.data_pipelines.conftest import EMOJI, TRIMODAL, dropped_of, rows_of
 
 Run = Callable[..., str]
@@ -247,6 +249,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "folder": ({"folder": "{tmp}/none"}, "no folder"),
     "table": ({"file": "{tmp}/t.csv", "media": {"image": "path"}}, "has no field 'path'; it has: a, b"),
     "karpathy": ({"file": "{tmp}/odd.json", "images": "{tmp}"}, "is not in Karpathy's layout: KeyError 'sentences'"),
+    "coco": ({"file": "{tmp}/odd.json", "images": "{tmp}"}, "use reader.type=karpathy"),
     "audiocaps": ({"file": "{tmp}/t.csv", "audio": "{tmp}"}, "has no field 'audiocap_id'"),
     "clotho": ({"file": "{tmp}/t.csv", "audio": "{tmp}"}, "has no field 'file_name'"),
     "esc50": ({"folder": "{tmp}"}, "no file '{tmp}/meta/esc50.csv'"),
@@ -273,8 +276,11 @@ def test_every_reader_names_what_it_cannot_read(name: str, tmp_path: Path, data:
     [
         ("t.csv", "a,b\n1,2,3\n", "line 2: another number of fields"),
         ("t.csv", "a,b\n1\n", "line 2: another number of fields"),
-        ("t.jsonl", '{"a": 1}\n{"a"\n', "is not the .jsonl file that its name says"),
-        ("t.json", "[1, 2]", "row 1: expected a map of fields, got a int"),
+        ("t.csv", 'a,b\n1,"2\n', "is not the .csv file that its name says: line 2"),
+        ("t.jsonl", '{"a"\n', "line 1: no JSON"),
+        ("t.jsonl", "[" * 100_000, "line 1: no JSON"),
+        ("t.json", "[1, 2]", "line 1: a number, not a map of fields"),
+        ("t.json", '{"data": []}', "holds a map; expected a list of maps"),
         ("t.parquet", "PAR1", "does not read as .parquet"),
         ("t.xlsx", "", "is no table that can be read"),
     ],
@@ -283,6 +289,144 @@ def test_damaged_tables_are_named(name: str, content: str, expected: str, tmp_pa
     (tmp_path / name).write_text(content)
     reader = json.dumps({"type": "table", "file": str(tmp_path / name), "captions": ["a"]})
     assert expected in data("run", "pack", f"out={tmp_path}/set", f"reader={reader}", code=2)
+
+
+def test_a_bad_row_of_a_table_is_dropped_with_its_line(tmp_path: Path, data: Run) -> None:
+    (tmp_path / "t.csv").write_bytes(b'\xef\xbb\xbfa,b\n"two\nlines",x\n1,2,3\nlast,y\n' + b"z" * 300_000 + b",y\n")
+    rows = packed(data, tmp_path, type="table", file=str(tmp_path / "t.csv"), captions=["a"])
+    assert [row.info()["captions"] for row in rows] == [["two\nlines"], ["last"], ["z" * 300_000]]
+    (dropped,) = dropped_of(tmp_path / "set")
+    assert dropped["reason"] == "row does not read" and "line 4" in dropped["detail"]
+
+
+def test_another_encoding_is_read_when_it_is_named(tmp_path: Path, data: Run) -> None:
+    (tmp_path / "t.csv").write_bytes("a\ncafé\n".encode("cp1252"))
+    reader = {"type": "table", "file": str(tmp_path / "t.csv"), "captions": ["a"]}
+    said = data("run", "pack", f"out={tmp_path}/set", f"reader={json.dumps(reader)}", code=2)
+    assert "is not UTF-8" in said and "reader.encoding=cp1252" in said
+    (row,) = packed(data, tmp_path, **reader, encoding="cp1252")
+    assert row.info()["captions"] == ["café"]
+    said = data("run", "pack", f"out={tmp_path}/b", f"reader={json.dumps(reader | {'encoding': 'utf-9'})}", code=2)
+    assert "knows no encoding 'utf-9'" in said
+
+
+@pytest.mark.parametrize("path", ["{tmp}/secret.webp", "../secret.webp", "p/../../secret.webp"])
+def test_a_table_packs_no_file_from_outside_its_folder(
+    path: str, tmp_path: Path, data: Run, pictures: list[bytes]
+) -> None:
+    place(tmp_path, {"secret.webp": pictures[0], "raw/p/a.webp": pictures[1]})
+    named = path.replace("{tmp}", str(tmp_path))
+    write_table(tmp_path / "raw/list.jsonl", [{"path": named, "title": "s"}, {"path": "./p//a.webp", "title": "a"}])
+    reader = {
+        "type": "table",
+        "file": str(tmp_path / "raw/list.jsonl"),
+        "media": {"image": "path"},
+        "captions": ["title"],
+    }
+    assert [row.members["webp"] for row in packed(data, tmp_path, **reader)] == [pictures[1]]
+    assert [row["reason"] for row in dropped_of(tmp_path / "set")] == ["path leaves its folder"]
+    assert len(packed(data, tmp_path / "all", **reader, outside=True)) == 2
+
+
+def test_published_lists_pack_no_file_from_outside_their_folder(
+    tmp_path: Path, data: Run, pictures: list[bytes]
+) -> None:
+    place(tmp_path, {"secret.webp": pictures[0], "raw/a.webp": pictures[1]})
+    entries = [{"image": "../secret.webp", "caption": "s"}, {"image": "a.webp", "caption": "a"}]
+    (tmp_path / "raw/list.json").write_text(json.dumps(entries))
+    rows = packed(data, tmp_path, type="karpathy", file=str(tmp_path / "raw/list.json"), images=str(tmp_path / "raw"))
+    assert [row.info()["captions"] for row in rows] == [["a"]]
+
+
+def test_paths_that_no_system_opens_are_dropped(tmp_path: Path, data: Run, pictures: list[bytes]) -> None:
+    place(tmp_path / "raw", {"a.webp": pictures[0]})
+    table = [{"path": each, "title": "t"} for each in ("a\0.webp", "x" * 5000 + ".webp", "a.webp")]
+    write_table(tmp_path / "raw/list.jsonl", table)
+    file = str(tmp_path / "raw/list.jsonl")
+    rows = packed(data, tmp_path, type="table", file=file, media={"image": "path"}, captions=["title"])
+    assert len(rows) == 1 and len(dropped_of(tmp_path / "set")) == 2
+
+
+def test_kept_fields_are_what_json_holds(tmp_path: Path, data: Run) -> None:
+    import datetime
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    when = datetime.datetime(2024, 2, 29, 12)
+    table = {"a": ["t"], "when": [when], "score": [float("nan")], "deep": [{"x": [float("inf")]}], "raw": [b"0"]}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    reader = {"type": "table", "file": str(tmp_path / "t.parquet"), "captions": ["a"]}
+    (row,) = packed(data, tmp_path, **reader, keep=["when", "score", "deep"])
+    info = row.info()
+    assert (info["when"], info["score"], info["deep"]) == ("2024-02-29T12:00:00", None, {"x": [None]})
+    said = data("run", "pack", f"out={tmp_path}/b", f"reader={json.dumps(reader | {'keep': ['raw']})}", code=2)
+    assert "field 'raw' holds bytes" in said
+
+
+def test_cocos_own_file_gives_captions_and_licences(tmp_path: Path, data: Run, pictures: list[bytes]) -> None:
+    place(tmp_path / "raw", {"val/1.webp": pictures[0], "val/2.webp": pictures[1]})
+    tree = {
+        "licenses": [{"id": 4, "name": "Attribution License"}],
+        "images": [
+            {"id": 1, "file_name": "1.webp", "license": 4},
+            {"id": 2, "file_name": "2.webp"},
+            {"id": 3, "file_name": "3.webp"},
+        ],
+        "annotations": [
+            {"image_id": 2, "caption": "b"},
+            {"image_id": 1, "caption": "a"},
+            {"image_id": 1, "caption": "c"},
+        ],
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(tree))
+    file, images = str(tmp_path / "captions.json"), str(tmp_path / "raw/val")
+    rows = packed(data, tmp_path, type="coco", file=file, images=images)
+    assert [(row.key, row.info()["captions"], row.info()["licence"]) for row in rows] == [
+        ("1", ["a", "c"], "Attribution License"),
+        ("2", ["b"], "unknown"),
+    ]
+    assert [row["key"] for row in dropped_of(tmp_path / "set")] == ["3"]
+    reader = json.dumps({"type": "karpathy", "file": file, "images": images})
+    assert "use reader.type=coco" in data("run", "pack", f"out={tmp_path}/b", f"reader={reader}", code=2)
+
+
+def test_class_labels_of_hugging_face_are_said_by_name(tmp_path: Path, data: Run, pictures: list[bytes]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    table = pa.table({"image": [{"bytes": each, "path": None} for each in pictures[:3]], "label": [1, 0, -1]})
+    described = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    (tmp_path / "raw").mkdir()
+    pq.write_table(described, tmp_path / "raw/train.parquet")
+    reader = {"type": "hf_datasets", "folder": str(tmp_path / "raw"), "media": {"image": "image"}}
+    rows = packed(data, tmp_path, **reader, captions=["label"], keep=["label"])
+    assert [(row.info()["label"], row.info()["captions"]) for row in rows] == [("dog", ["dog"]), ("cat", ["cat"])]
+
+
+def test_two_pictures_of_one_name_leave_the_second_named(tmp_path: Path, data: Run, pictures: list[bytes]) -> None:
+    raw = place(tmp_path / "raw", {"a.png": pictures[0], "a.webp": pictures[1], "b.webp": pictures[2]})
+    rows = packed(data, tmp_path, type="folder", folder=str(raw), captions="name")
+    assert [row.key for row in rows] == ["a", "b"]
+    (dropped,) = dropped_of(tmp_path / "set")
+    assert dropped["reason"] == "second image of one name" and "a.webp" in dropped["detail"]
+
+
+def test_a_folder_that_cannot_be_listed_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    scandir = os.scandir
+
+    def refusing(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(ConfigError, match=r"closed' cannot be read: Permission denied"):
+        list(files_under(tmp_path))
 
 
 def test_pack_writes_the_index_that_indexing_would(tmp_path: Path, data: Run, pictures: list[bytes]) -> None:
