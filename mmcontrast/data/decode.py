@@ -201,7 +201,7 @@ def _named_failures(key: str, *, cause: str, what: str) -> Iterator[None]:
             yield
     except DECODER_ERRORS as error:
         # Without the addresses of objects: the same damage is always told in the same words.
-        said = re.sub(r" at 0x[0-9a-f]+", "", str(error))[:200]
+        said = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>| at 0x[0-9a-f]+", "", str(error))[:200]
         message = f"{key}: {what} does not decode: {type(error).__name__}: {said}"
         bomb = isinstance(error, Image.DecompressionBombError)  # Pillow looks at the size before we do
         raise SkipSample(message, cause="image_pixels" if bomb else cause) from error

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -184,7 +185,7 @@ class StreamedShards:
         except MMContrastError:
             raise
         except Exception as error:  # of tarfile, of webdataset and of every file system
-            message = f"shard '{path}': given up after {count:,} rows: {type(error).__name__}: {str(error)[:200]}"
+            message = f"shard '{path}': given up after {count:,} rows: {type(error).__name__}: {_said(error)}"
             yield _Read(number, shard, "", SkipSample(message, cause="shard_damaged"))
         else:
             if count == 0:
@@ -219,6 +220,12 @@ class StreamedShards:
             if found:
                 members[column] = members[found[0]]
         return RawRow(key, members)
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without the objects that webdataset puts beside it and their addresses."""
+    said = str(error.args[0]) if error.args else str(error)
+    return re.sub(r" @ <.*?>| at 0x[0-9a-f]+", "", said)[:200]
 
 
 class _Unreadable(Exception):

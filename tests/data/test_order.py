@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,3 +97,20 @@ def test_memory_is_bounded_by_lanes_and_blocks_not_by_rows() -> None:
     held = [each for _, each in order._blocks.values()]
     assert len(held) <= 4 and sum(each.nbytes for each in held) <= 4 * 1000 * 4
     assert len(order._epochs) <= 2
+
+
+@pytest.mark.slow
+def test_any_step_of_a_billion_rows_is_found_in_seconds_and_little_memory() -> None:
+    began, rng = time.process_time(), np.random.default_rng(0)
+    tracemalloc.start()
+    order = line([10_000] * 100_000, block_rows=65_536, lanes=128)
+    for step in rng.integers(0, 10**6, 3).tolist():
+        located = order.locate(step * 32_768 + np.arange(32_768))
+        assert len(np.unique(located.rows)) == 32_768
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.process_time() - began < 3 * 3.0 and peak < 200 << 20
+    began = time.process_time()
+    for step in range(7, 12):
+        order.locate(step * 32_768 + np.arange(32_768))
+    assert (time.process_time() - began) / (5 * 32_768) < 100e-6
