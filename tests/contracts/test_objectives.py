@@ -68,6 +68,24 @@ def test_gradcache_in_chunks_has_the_gradients_of_plain(name: str, rows: int) ->
     assert_same(expected, tiny.gradients(built))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_objective_is_lowered_by_training_on_it(name: str) -> None:
+    torch.manual_seed(0)
+    batch, built = tiny.batch(24, present=1.0), tiny.model(name).eval()
+    optimizer = torch.optim.AdamW([each for each in built.parameters() if each.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = built("loss", built("embed", batch)).loss
+        loss.backward()
+        optimizer.step()
+        built.after_step()
+        losses.append(float(loss.detach()))
+    first, last = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
+    assert last < first - 0.02 * abs(first), f"{first:.4f} -> {last:.4f}"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_with_nothing_present_change_nothing(name: str) -> None:
     batch, built = tiny.batch(present=0.5), tiny.model(name).eval()
