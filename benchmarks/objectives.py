@@ -61,6 +61,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "concept_distillation": {"classes": {"nouns": CLASSES}},
     "cross_batch_memory": {"start_step": 0, "queue": ROWS},
     "diffcse": {"vocabulary": VOCABULARY},
+    "esimcse": {"queue": ROWS},
     "macrl": {"patch": PATCH},
     "masked_language": {"vocabulary": VOCABULARY},
     "matryoshka": {"objective": InfoNCE.Config(), "widths": (64, 128, 256, 512)},

@@ -50,6 +50,7 @@ OBJECTIVE_EXAMPLES: dict[str, Any] = {
     "diht": _of("diht", alpha=0.9, beta=0.5, group="group"),
     "dino": _of("dino", crops=("image.mined",), prototypes=6),
     "entailment": _of("entailment", group="group"),
+    "esimcse": _of("esimcse", positive="text.view2", queue=16, group="group"),
     "geometry_contrast": _of("geometry_contrast", group="group"),
     "energy_hinge": _of("energy_hinge", group="group"),
     "feature_distillation": _of("feature_distillation"),

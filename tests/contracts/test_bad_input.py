@@ -181,4 +181,4 @@ def test_check_refuses_a_queue_smaller_than_the_batch_and_more_clusters_than_row
 
 
 def test_there_are_objectives_with_queues_and_clusters() -> None:
-    assert SIZED == ["cluster_negatives", "cross_batch_memory", "momentum_contrast"]
+    assert SIZED == ["cluster_negatives", "cross_batch_memory", "esimcse", "momentum_contrast"]

@@ -15,9 +15,11 @@ from mmcontrast.objectives.base import Spaces
 from mmcontrast.objectives.byol import BYOL
 from mmcontrast.objectives.cross_batch_memory import CrossBatchMemory
 from mmcontrast.objectives.dino import DINO
+from mmcontrast.objectives.esimcse import ESimCSE
 from mmcontrast.objectives.key_queue import KeyQueue
 from mmcontrast.objectives.momentum_contrast import MomentumContrast
 from mmcontrast.objectives.prototypes import sinkhorn
+from mmcontrast.objectives.simcse import SimCSE
 from mmcontrast.objectives.simsiam import SimSiam
 from mmcontrast.objectives.soft_targets import SoftTargets
 from mmcontrast.objectives.swav import SwAV
@@ -99,6 +101,24 @@ def test_momentum_contrast_finds_the_copys_key_among_the_queue(hardest: int | No
             others = sorted(others, reverse=True)[:hardest]
             expected.append(log_sum([found, *others]) - found)
     assert float(objective(emb).loss.detach()) == pytest.approx(mean(expected), rel=2e-5)
+
+
+def test_esimcse_finds_the_repeated_sentence_among_the_batch_and_past_ones() -> None:
+    emb = averaged(made_up("text", "text.repeated", seed=21, absent=0.2, group=GROUP), seed=22)
+    past = averaged(made_up("text", "text.repeated", seed=23, absent=0.3), seed=24)
+    objective = attached(ESimCSE(ESimCSE.Config(queue=16, temperature=0.2, group="group")))
+    simcse = SimCSE(SimCSE.Config(positive="text.repeated", temperature=0.2, group="group"))
+    torch.testing.assert_close(objective(emb).loss, simcse(emb).loss)  # nothing is in the queue yet
+    labelled = replace(past, labels={"group": torch.full_like(GROUP, 1)})
+    objective.after_step(labelled)
+    cells, queue = Cells(emb, "group"), seen_by_copy(past)
+    losses = []
+    for i in cells.both("text", "text.repeated"):
+        logits = [5 * cells.sim("text", i, "text.repeated", j) for j in [i, *cells.negatives("text.repeated", i)]]
+        here = [j for j in queue.rows if queue.here("text.repeated", j) and int(GROUP[i]) != 1]
+        logits += [5 * float(cells.vector("text", i) @ queue.vector("text.repeated", j)) for j in here]
+        losses.append(log_sum(logits) - logits[0])
+    assert float(objective(emb).loss.detach()) == pytest.approx(mean(losses), rel=2e-5)
 
 
 def test_a_queue_counts_in_the_size_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
