@@ -144,7 +144,9 @@ def check(run: Run) -> list[str]:
     problems += optimizer_problems(run) + _patience_problems(run) + _compile_problems(run)
     if not problems:
         for name, source in run.data.sources.items():
-            problems += check_derived(name, source, open_source(run.data, name).manifest.columns, run.model.specs())
+            shards = open_source(run.data, name)
+            shards.check_readers(ranks=world_size, workers=run.data.workers)
+            problems += check_derived(name, source, shards.manifest.columns, run.model.specs())
     if problems:
         raise ConfigError("\n".join(problems))
     objectives = build_objectives(run)

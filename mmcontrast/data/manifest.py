@@ -21,6 +21,9 @@ from mmcontrast.errors import ShardError
 
 VERSION = 1
 MODALITIES = ("image", "audio", "text")
+MADE_BY_OTHERS = (
+    "Of tars made by others, 'mmcontrast data index FOLDER' writes it, or 'stream' reads them as they are."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +88,11 @@ def read_manifest(path: Path) -> Manifest:
         ShardError: the file is missing, not JSON, of another version, or lacks a field.
     """
     path = path / "manifest.json" if path.is_dir() else path
+    if path.suffix == ".tar":
+        raise ShardError(f"'{path}' is a shard. Expected the folder that holds it and manifest.json. {MADE_BY_OTHERS}")
     if not path.is_file():
-        raise ShardError(f"no manifest at '{path}'. Expected a folder with manifest.json and .tar shards.")
+        others = f" {MADE_BY_OTHERS}" if any(path.parent.glob("*.tar")) else ""
+        raise ShardError(f"no manifest at '{path}'. Expected a folder with manifest.json and .tar shards.{others}")
     return parse_manifest(path.read_bytes(), where=str(path))
 
 

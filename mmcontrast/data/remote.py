@@ -21,6 +21,7 @@ from mmcontrast.data.storage import Storage
 from mmcontrast.errors import ConfigError, MissingPackage, MMContrastError, ShardError
 
 CHUNK_BYTES = 4 << 20
+PASSING = (408, 425, 429)  # what a server answers that is busy; beside those from 500 on
 T = TypeVar("T")
 
 
@@ -57,17 +58,37 @@ def retried(
             return attempt()
         except MMContrastError:
             raise
-        except (FileNotFoundError, PermissionError) as error:  # a further try would say the same
-            raise ShardError(f"{what}: {type(error).__name__}: {error}") from error
         except ImportError as error:
             raise MissingPackage(f"{what}: {error}. Install it with: pip install 'mmcontrast[remote]'") from error
         except Exception as error:  # each backend has exceptions of its own
+            failure = _passing_failure(error)
+            if failure is None:  # a further try would say the same
+                raise ShardError(f"{what}: {type(error).__name__}: {error}") from error
             if number == storage.retries:
                 raise ShardError(
-                    f"{what}: failed {number + 1} times. The last: {type(error).__name__}: {error}"
+                    f"{what}: failed {number + 1} times. The last: {type(failure).__name__}: {failure}"
                 ) from error
             sleep(storage.backoff_seconds * 2**number)
     raise AssertionError("the loop returns or raises")
+
+
+def _passing_failure(error: Exception) -> BaseException | None:
+    """What went wrong, if it may be over at the next try; None where a file is missing or may not be read.
+
+    fsspec calls whatever a web server does wrong a missing file, one that is down too; the cause tells.
+    """
+    if not isinstance(error, FileNotFoundError | PermissionError):
+        return error
+    cause = error.__cause__
+    if cause is None:
+        return None
+    try:
+        import aiohttp
+    except ImportError:
+        return None
+    if isinstance(cause, aiohttp.ClientResponseError):
+        return cause if cause.status in PASSING or cause.status >= 500 else None
+    return cause if isinstance(cause, aiohttp.ClientError | TimeoutError) else None
 
 
 def read_remote(url: str, storage: Storage, *, most_bytes: int) -> bytes:

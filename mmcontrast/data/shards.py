@@ -109,6 +109,9 @@ class ShardSet:
     def __len__(self) -> int:
         return len(self.index)
 
+    def check_readers(self, *, ranks: int, workers: int) -> None:
+        """Any number may read: rows are found by an index."""
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}}  # open files stay behind when a worker is started
 

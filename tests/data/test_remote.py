@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -29,18 +30,24 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+@contextmanager
+def serving(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder and the address it is served at."""
     folder = tmp_path / "served"
     folder.mkdir()
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield folder, f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with serving(functools.partial(Quiet, directory=str(folder))) as address:
+        yield folder, address
 
 
 def storage(tmp_path: Path, **fields: object) -> Storage:
@@ -142,6 +149,52 @@ def test_failures_are_retried_with_growing_pauses() -> None:
     tries = -100
     with pytest.raises(ShardError, match="failed 5 times. The last: ConnectionError: reset"):
         retried(Storage(), "x", flaky, sleep=pauses.append)
+
+
+class Failing(Quiet):
+    """Answers so many requests with a failure before it serves."""
+
+    status, failures = 503, 6
+
+    def do_HEAD(self) -> None:  # noqa: N802
+        """Fail, or serve."""
+        self._or_fail(super().do_HEAD)
+
+    def do_GET(self) -> None:  # noqa: N802
+        """Fail, or serve."""
+        self._or_fail(super().do_GET)
+
+    def _or_fail(self, serve: Callable[[], None]) -> None:
+        kind = type(self)
+        kind.failures -= 1
+        if kind.failures >= 0:
+            self.send_error(kind.status)
+        else:
+            serve()
+
+
+@pytest.mark.parametrize(("status", "tries"), [(503, 4), (429, 4), (404, 1), (403, 1)])
+def test_a_web_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not(
+    status: int, tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    monkeypatch.setattr(Failing, "failures", 6)  # HEAD and GET of each try
+    monkeypatch.setattr(Failing, "status", status)
+    pauses: list[float] = []
+    handler = functools.partial(Failing, directory=str(tmp_path))
+    with serving(handler) as address:
+        monkeypatch.setattr(remote, "retried", functools.partial(retried, sleep=pauses.append))
+        if tries > 1:
+            assert read_remote(f"{address}/file", storage(tmp_path), most_bytes=100) == b"content"
+        else:
+            with pytest.raises(ShardError, match=r"/file"):
+                read_remote(f"{address}/file", storage(tmp_path), most_bytes=100)
+    assert len(pauses) == tries - 1
+
+
+def test_a_server_that_is_down_is_asked_again_and_named(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match=r"failed 3 times. The last: ClientConnectorError: .*refused|Connect call"):
+        read_remote("http://127.0.0.1:9/file", storage(tmp_path, retries=2), most_bytes=100)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from mmcontrast.config import parse
 from mmcontrast.data.loader import DataConfig, Loader
+from mmcontrast.data.shards import ShardSet
 from mmcontrast.errors import ConfigError, ShardError
 from mmcontrast.run import check
 from mmcontrast.specs import InputSpec
@@ -229,6 +231,18 @@ def test_a_run_says_what_a_stream_gives_up_trains_and_resumes(
     again = train(a_run(sets, tmp_path, f"{tars}/*.tar", steps=4))
     assert again.step == 4
     assert "streamed by webdataset" in capsys.readouterr().out
+
+
+def test_fewer_shards_than_readers_are_found_by_the_check(sets: dict[str, str], tmp_path: Path, tars: str) -> None:
+    one = a_run(sets, tmp_path, f"{tars}/{min(Path(tars).iterdir()).name}")
+    with pytest.raises(ConfigError, match="1 shard.s. for 2 readers"):
+        check(replace(one, data=replace(one.data, workers=2)))
+
+
+def test_tars_named_as_if_they_had_a_manifest_are_told_apart(tars: str) -> None:
+    for where, said in ((tars, "no manifest at"), (str(min(Path(tars).iterdir())), "is a shard")):
+        with pytest.raises(ShardError, match=f"{said}.*'mmcontrast data index FOLDER'.*'stream'"):
+            ShardSet(where)
 
 
 def test_settings_that_need_an_index_are_refused() -> None:
