@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmcontrast.data.canvas import Canvas, empty
+from mmcontrast.data.canvas import AnyCanvas, Canvas, SoundCanvas, empty
 from mmcontrast.data.decoded import Drawn
 from mmcontrast.data.labels import Label, stacked_labels
 from mmcontrast.data.transforms.sequence import padded
@@ -44,7 +44,7 @@ def collate(
     specs: Mapping[str, InputSpec],
     encode: Mapping[str, Encode],
     labels: Mapping[str, Label] | None = None,
-    canvases: Mapping[str, Canvas] | None = None,
+    canvases: Mapping[str, AnyCanvas] | None = None,
 ) -> Batch:
     """Stack rows into columns; a row that lacks a column is absent there.
 
@@ -52,7 +52,7 @@ def collate(
         specs: column name -> what its tower asks for; each becomes a column, if need be with no row present.
         encode: text column -> tokenizer.
         labels: what each label of the batch is like, beside the group.
-        canvases: image column -> where its pictures may lie already.
+        canvases: column -> where its pictures or sounds may lie already.
     """
     columns = {}
     for name in sorted(specs):
@@ -65,12 +65,14 @@ def collate(
 
 
 def _column(
-    spec: InputSpec, cells: list[Any], present: Tensor, encode: Encode | None, canvas: Canvas | None
+    spec: InputSpec, cells: list[Any], present: Tensor, encode: Encode | None, canvas: AnyCanvas | None
 ) -> Column:
     if isinstance(spec, ImageSpec):
-        return Column("image", stacked_pictures(spec, cells, canvas), present)
+        places = canvas if isinstance(canvas, Canvas) else None
+        return Column("image", stacked_pictures(spec, cells, places), present)
     if isinstance(spec, AudioSpec):
-        return Column("audio", stacked_sounds(spec, cells), present)
+        whole = canvas.filled(cells) if isinstance(canvas, SoundCanvas) else None
+        return Column("audio", stacked_sounds(spec, cells) if whole is None else whole, present)
     assert encode is not None, "a text column needs a tokenizer"
     ids = pad_ids([encode(cell) for cell in cells])
     return Column("text", stacked(ids) if ids else torch.zeros(0, 1, dtype=torch.int64), present)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from mmcontrast import comm
 from mmcontrast.config import Count, NonNegative, NonNegativeCount, Positive, config
 from mmcontrast.data.accounting import Account, accounts
-from mmcontrast.data.canvas import Canvas
+from mmcontrast.data.canvas import canvases
 from mmcontrast.data.collate import collate, encoders
 from mmcontrast.data.columns import joined_labels
 from mmcontrast.data.decoded import Drawn, completed
@@ -123,20 +123,21 @@ class _Steps(Dataset[Loaded | Unfinished]):
         rows: list[Drawn] = []
         tokens = self._tokens(step)
         specs = {name: spec.at(tokens) if isinstance(spec, ImageSpec) else spec for name, spec in self.specs.items()}
-        canvases = {name: Canvas(len(draws)) for name, spec in specs.items() if isinstance(spec, ImageSpec)}
+        everywhere = set.intersection(*(set(self.sources[name].specs) for name in set(names)))
+        places = canvases(specs, rows=len(draws), everywhere=everywhere)
         for source in self.sources.values():
-            source.canvases, source.tokens = canvases, tokens
+            source.canvases, source.tokens = places, tokens
         own: Counter[str] = Counter()
         positions = draws.position.tolist()
         for number, (name, position) in enumerate(zip(names, positions, strict=True)):
             if number % AHEAD_ROWS == 0:
                 self._read_ahead(names[number : number + AHEAD_ROWS], positions[number : number + AHEAD_ROWS])
             before = len(bad)
-            for canvas in canvases.values():
+            for canvas in places.values():
                 canvas.row = number
             rows.append(self._draw(self.sources[name], position, bad, batch=step, row=first + number))
             own[name] += len(bad) == before
-        batch = collate(completed(rows), specs=specs, encode=self.encode, labels=self.labels, canvases=canvases)
+        batch = collate(completed(rows), specs=specs, encode=self.encode, labels=self.labels, canvases=places)
         return Loaded(
             batch,
             bad,

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from mmcontrast.config import OneOf, Positive, config
-from mmcontrast.data.canvas import Canvas
+from mmcontrast.data.canvas import AnyCanvas, Canvas, SoundCanvas
 from mmcontrast.data.decode import decode_audio, decode_image
 from mmcontrast.data.decoded import Decoded, Drawn
 from mmcontrast.data.derivations import DERIVATIONS
@@ -118,7 +118,9 @@ class Source:
         originals = {made.config.of: spec for made, spec in self.derived.values()}
         self.specs = {column: spec for column, spec in (originals | dict(specs)).items() if column in columns}
         self._cache: dict[int, Decoded] = {}
-        self.canvases: Mapping[str, Canvas] = {}  # image column -> where the picture of the next row drawn may go
+        self.canvases: Mapping[
+            str, AnyCanvas
+        ] = {}  # column -> where the picture or sound of the next row drawn may go
         self.tokens: int | None = None  # patches that pictures are cut into at most from now on; None: as specs say
         self._ahead: dict[int, RawRow] = {}  # row -> what read_ahead found
         others = generator("order", seed, f"{name} captions", 0)
@@ -208,7 +210,7 @@ class Source:
         make_rng: Callable[[], np.random.Generator],
         *,
         key: str,
-        canvas: Canvas | None = None,
+        canvas: AnyCanvas | None = None,
         **changes: Any,
     ) -> Any:
         """One cell's random view; pictures and sounds may still be bytes, of which only a part is decoded."""
@@ -220,8 +222,9 @@ class Source:
             sequence = spec.at(self.tokens).sequence
             size = sequence or spec.size
             if isinstance(cell, bytes):
+                place = canvas if isinstance(canvas, Canvas) else None
                 view = train_jpeg(
-                    cell, config.image, size=size, make_rng=make_rng, key=key, limits=self.limits, canvas=canvas
+                    cell, config.image, size=size, make_rng=make_rng, key=key, limits=self.limits, canvas=place
                 )
             else:
                 view = train_image(cell, config.image, size=size, rng=make_rng())
@@ -235,7 +238,8 @@ class Source:
                 rng = make_rng()
                 window = decode_audio(cell, key=key, sample_rate_hz=spec.sample_rate_hz, limits=self.limits)
             cell = window
-        return train_audio(cell, config.audio, spec, rng=rng, limits=self.limits)
+        wave = train_audio(cell, config.audio, spec, rng=rng, limits=self.limits)
+        return canvas.kept(wave) if isinstance(canvas, SoundCanvas) else wave
 
     def _decoded(self, row: int, *, cache: bool) -> Decoded:
         found = self._cache.get(row)
