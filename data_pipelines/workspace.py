@@ -128,9 +128,8 @@ class Workspace:
             raise ConfigError(f"cannot write into '{self.folder}': {error}") from error
 
     def _write_identity(self, path: Path, identity: dict[str, Any]) -> None:
-        scratch = path.with_name(
-            f"job.{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.json"
-        )  # other members write theirs
+        member = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+        scratch = path.with_name(f"job.{member}.json")
         self.write_json(scratch, identity)
         os.replace(scratch, path)
 

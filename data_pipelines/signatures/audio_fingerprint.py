@@ -19,6 +19,8 @@ HOP_SECONDS = 0.0116
 BANDS = 33
 LOW_HZ, HIGH_HZ = 300.0, 2000.0
 MAX_COMMON = 200  # sub-fingerprints of more clips than this are stop words: silence, a hum
+QUIET = 1e-3  # of the loudest frame: what dies away or hums below it is no evidence
+DISTINCT = 0.5  # of min_frames: so many different sub-fingerprints both overlaps must hold
 NONE = np.uint32(0)
 
 
@@ -28,7 +30,8 @@ class AudioFingerprint(Signature):
 
     Source: Haitsma & Kalker 2002, "A Highly Robust Audio Fingerprinting System", ISMIR, section 4: 33 bands from 300
     to 2000 Hz, frames of 0.37 s every 11.6 ms, the sign of the difference between neighbouring bands and frames; two
-    clips are one recording under a bit error rate of 0.35.  The default is lower: clips are often under their 3 s.
+    clips are one recording under a bit error rate of 0.35.  The default is lower: clips are often
+    under their 3 s.  What sounds for less than half a second, or dies away at once, is not compared.
     """
 
     @config
@@ -58,12 +61,14 @@ class AudioFingerprint(Signature):
         where: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for clip, words in enumerate(table):
             votes: Counter[tuple[int, int]] = Counter()
-            for frame in np.flatnonzero(words):
+            # Only where the word changes: a steady tone would vote for every shift of every other steady tone.
+            changes = np.flatnonzero((words != NONE) & (words != np.r_[NONE, words[:-1]]))
+            for frame in changes:
                 known = where[int(words[frame])]
                 if len(known) <= MAX_COMMON:
                     votes.update((other, int(frame) - there) for other, there in known)
             yield from self._matches(table, clip, votes)
-            for frame in np.flatnonzero(words):
+            for frame in changes:
                 where[int(words[frame])].append((clip, int(frame)))
 
     def _matches(self, table: np.ndarray, clip: int, votes: Counter[tuple[int, int]]) -> Iterator[Pair]:
@@ -85,6 +90,8 @@ class AudioFingerprint(Signature):
         both = (one != NONE) & (other != NONE)
         if both.sum() < self.config.min_frames:
             return None
+        if min(len(np.unique(each[both])) for each in (one, other)) < DISTINCT * self.config.min_frames:
+            return None  # steady on both sides: few words, each said many times, prove little
         return float(np.bitwise_count(one[both] ^ other[both]).mean() / 32)
 
 
@@ -101,5 +108,6 @@ def sub_fingerprints(wave: np.ndarray) -> np.ndarray:
     change = np.diff(np.diff(energy, axis=1), axis=0)  # (F - 1, 32), equation 1
     bits = (change < 0).astype(np.uint32)
     words = (bits << np.arange(32, dtype=np.uint32)).sum(axis=1, dtype=np.uint32)
-    silent = energy[1:].sum(axis=1) < 1e-6
+    loud = energy.sum(axis=1)
+    silent = loud[1:] < max(1e-6, QUIET * float(loud.max()))
     return np.where(silent, NONE, words)

@@ -13,7 +13,8 @@ import soundfile
 from PIL import Image
 
 from data_pipelines.jobs.dedup import first_stays
-from data_pipelines.near import cosine_pairs, hamming_pairs, minhash_pairs, top_neighbours
+from data_pipelines.near import cosine_pairs, hamming_pairs, lsh_bands, minhash_pairs, top_neighbours
+from data_pipelines.rows import Row
 from data_pipelines.signatures.audio_fingerprint import RATE, sub_fingerprints
 from tests.data_pipelines.conftest import EMOJI, TRIMODAL, dropped_of, rows_of
 
@@ -140,3 +141,35 @@ def test_a_model_that_is_not_there_is_said(tmp_path: Path, data: Run) -> None:
     signatures = f"signatures={{s: {{type: embedding, model: {{run: {tmp_path}/none}}}}}}"
     said = data("run", "dedup", f"out={tmp_path}/a", f"source={EMOJI}", signatures, code=2)
     assert f"no run folder and no checkpoint at '{tmp_path}/none'" in said
+
+
+def test_short_sounds_that_die_away_are_not_one_recording() -> None:
+    """A click, a drum hit and a blip each fill a frame's length and then fade: their bits agree and prove nothing."""
+    from data_pipelines.media import Look, encode_flac
+    from data_pipelines.signatures import SIGNATURES
+    from mmcontrast.data.manifest import ColumnSpec, Manifest
+
+    rng, rate = np.random.default_rng(0), 16_000
+    time = np.arange(2 * rate) / rate
+    bursts = [rng.standard_normal(2 * rate) * np.exp(-time * fall) for fall in (15, 25, 40, 80)]
+    bursts += [np.sin(2 * np.pi * pitch * time) * np.exp(-time * 20) for pitch in (440, 700, 1100)]
+    manifest = Manifest(name="x", columns={"audio": ColumnSpec(modality="audio", extension="flac")}, shards=())
+    looks = [
+        Look(Row(str(place), {"flac": encode_flac(wave * 0.2, rate_hz=rate)}, "x.tar"), manifest)
+        for place, wave in enumerate(bursts)
+    ]
+    signature = SIGNATURES.build(SIGNATURES.get("audio_fingerprint").Config())
+    assert not list(signature.pairs([signature.sign(looks)]))
+
+
+def test_minhash_misses_one_in_a_hundred_at_the_limit_at_most() -> None:
+    rng = np.random.default_rng(0)
+    sets = []
+    for _ in range(200):  # two sets of 45 that share 40: similarity 0.8 exactly
+        words = [str(word) for word in rng.integers(1 << 40, size=50)]
+        sets += [set(words[:45]), set(words[:40]) | set(words[45:])]
+    found = list(minhash_pairs(sets, least=0.8, permutations=128, seed=1))
+    assert len(found) >= 194  # of 200; datasketch's own bands find 83
+    for least in (0.5, 0.8, 0.95):
+        bands, rows = lsh_bands(least, 128)
+        assert bands * rows <= 128 and (1 - least**rows) ** bands <= 0.01
