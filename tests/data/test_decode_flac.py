@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mmcontrast.data.decode import decode_audio
 from mmcontrast.data.limits import Limits
 from mmcontrast.data.sound_bytes import SoundBytes
 from mmcontrast.errors import SkipSample
+from tests.fuzz.media import MUTATIONS
 
 pytest.importorskip("miniaudio")
 RATE_HZ = 16_000
@@ -106,3 +108,22 @@ def test_a_header_is_what_libsndfile_says_or_nothing() -> None:
 def test_a_limit_on_the_loudest_sample_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = Limits(audio_amplitude=0.01)
     assert "full scale" in str(outcome(flac(), limits=limits))
+
+
+@pytest.mark.slow
+def test_what_libsndfile_refuses_is_refused_or_read_as_the_undamaged_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [
+        flac(frames=6_000 + 900 * channels, channels=channels, seed=channels, title="x") for channels in (1, 2, 3)
+    ]
+    whole = [outcome(content) for content in files]
+    seen: Counter[str] = Counter()
+    for seed in range(3_000):
+        draw = random.Random(seed)
+        mutant = draw.choice(MUTATIONS)(files[seed % 3], draw.choice(files), draw)
+        found, expected = outcome(mutant), alone(mutant, monkeypatch)
+        if found == expected:
+            seen["read" if isinstance(found, bytes) else "refused"] += 1
+        else:
+            assert isinstance(expected, str) and found == whole[seed % 3], seed
+            seen["mended"] += 1
+    assert seen["read"] > 100 and seen["refused"] > 1_000 and seen["mended"] < 30
