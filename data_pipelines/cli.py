@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import errno
-import inspect
 import os
 import re
 import sys
@@ -14,12 +12,15 @@ from typing import Any
 
 from data_pipelines.job import JOBS, build_job
 from data_pipelines.runner import Share, log_to_stderr, run_job
+from data_pipelines.settings_page import first_line, settings_page
 from data_pipelines.workspace import read_identity
-from mmcontrast.config import apply_overrides, parse, read_tree, to_tree
+from mmcontrast.config import apply_overrides, parse, read_tree
 from mmcontrast.errors import ConfigError, MMContrastError
 
 EXAMPLES = """examples:
-  mmcontrast-data list                                   every job; `list filter` shows a job's settings
+  mmcontrast-data list                                   every job
+  mmcontrast-data list filter                            a job's settings and examples (also: run filter --help)
+  mmcontrast-data list filter silence                    one filter's settings
   mmcontrast-data run pack out=data/pets reader.type=folder reader.folder=pictures
   mmcontrast-data run filter out=data/pets-long source=data/pets filters.short.type=caption_length
   mmcontrast-data run dedup dedup.yaml --processes 8     settings from a file; the same command resumes
@@ -46,7 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 done, 1 done and something was found (verify), 2 a user's mistake, 75 other shares are not done, 130 ctrl-C.
     """
-    parsed = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if len(words) > 2 and words[0] == "run" and words[1] in JOBS.names() and {"-h", "--help"} & set(words[2:]):
+        words = ["list", words[1]]
+    parsed = parser().parse_args(words)
     log_to_stderr()
     try:
         return int(parsed.call(parsed))
@@ -78,7 +82,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    add = commands.add_parser("run", help="run a job, or what is left of it")
+    add = commands.add_parser(
+        "run",
+        help="run a job, or what is left of it",
+        epilog=f"{EXAMPLES}  mmcontrast-data run pack --help                       the settings of one job\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add.add_argument("job", metavar="JOB", help="a name of `list`")
     add.add_argument("settings", nargs="*", metavar="FILE.yaml|key=value", help="a config, then dotted.path=value")
     add.add_argument("--processes", type=int, default=_cores(), help="that run tasks at once (default: all cores)")
@@ -92,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     add.set_defaults(call=_status)
     add = commands.add_parser("list", help="list the jobs, or one job's settings")
     add.add_argument("job", metavar="JOB", nargs="?")
+    add.add_argument("component", metavar="NAME", nargs="?", help="a reader, filter, signature... of that job")
     add.set_defaults(call=_list)
     return top
 
@@ -170,32 +180,10 @@ def _status(parsed: argparse.Namespace) -> int:
 def _list(parsed: argparse.Namespace) -> int:
     if parsed.job is None:
         for name in JOBS.names():
-            print(f"{name:<12} {_first_line(JOBS.get(name))}")
+            print(f"{name:<12} {first_line(JOBS.get(name))}")
         return 0
-    config = JOBS.get(parsed.job).Config
-    print(f"{parsed.job}: {_first_line(JOBS.get(parsed.job))}\n")
-    _print_fields(config, "")
+    print(settings_page(parsed.job, parsed.component))
     return 0
-
-
-def _first_line(cls: type) -> str:
-    return (cls.__doc__ or "").strip().split("\n")[0]
-
-
-def _print_fields(config: type, indent: str) -> None:
-    notes: dict[str, str] = {}
-    for cls in reversed(config.__mro__):
-        if dataclasses.is_dataclass(cls):
-            found = re.findall(r"^\s+(\w+): [^#\n]*#\s*(.*)$", inspect.getsource(cls), flags=re.M)
-            notes.update(found)
-    for field in dataclasses.fields(config):
-        if field.default is not dataclasses.MISSING:
-            default = f" = {to_tree(field.default)}"
-        elif field.default_factory is not dataclasses.MISSING:
-            default = f" = {to_tree(field.default_factory())}"
-        else:
-            default = " (required)"
-        print(f"{indent}{field.name}{default}  # {notes.get(field.name, '')}")
 
 
 if __name__ == "__main__":

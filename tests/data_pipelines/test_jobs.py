@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,8 +21,11 @@ import pytest
 import soundfile
 from PIL import Image
 
+from data_pipelines.job import JOBS as KNOWN
 from data_pipelines.jobs.split import choose
+from data_pipelines.settings_page import EXAMPLES
 from data_pipelines.workspace import Done, Workspace
+from mmcontrast.config import apply_overrides, parse
 from mmcontrast.data.manifest import read_manifest
 from tests.data_pipelines.conftest import EMOJI, TRIMODAL, dropped_of, result_digests, rows_of
 
@@ -314,5 +318,15 @@ def test_lists_say_what_can_be_named(data: Run) -> None:
         line.split()[0] for line in data("list").splitlines()
     }
     assert "rows_per_shard = 1000  # items a shard" in data("list", "pack")
+    said = data("list", "filter")
+    assert "filters: one of" in said and "  silence " in said and "mmcontrast-data run filter out=" in said
+    assert data("list", "filter", "silence").startswith("silence: Keep sounds")
+    assert "It names: " in data("list", "filter", "silense", code=2)
+    assert data("run", "subset", "--help") == data("list", "subset")
+    assert "  model.run (required)  # run folder" in data("list", "subset")
+    assert set(EXAMPLES) == set(KNOWN.names())
+    for command in (words for each in EXAMPLES.values() for words in each):
+        _, job, *settings = shlex.split(command)
+        parse(KNOWN.get(job).Config, apply_overrides({}, settings))
     assert "Did you mean 'filter'?" in data("run", "filtre", "out=x", code=2)
     assert "sourec: no such key. Did you mean 'source'?" in data("run", "verify", "out=x", "sourec=y", code=2)
