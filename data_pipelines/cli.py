@@ -57,6 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
     except MMContrastError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in ("", "mmcontrast", "data_pipelines"):
+            raise
+        print(f"error: this job needs the package {package}: pip install 'mmcontrast[pipelines]'.", file=sys.stderr)
+        return 2
     except OSError as error:
         if error.errno not in REFUSED_BY_SYSTEM:
             raise

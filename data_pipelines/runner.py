@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 NOT_YET = 75  # sysexits' EX_TEMPFAIL: run the same command again
 POLL_SECONDS = 0.5
+LOG_SECONDS = 30.0  # between lines of progress where no terminal shows a bar
 
 
 @dataclass(frozen=True)
@@ -206,4 +207,28 @@ def _progress(name: str, *, total: int, done: int) -> Iterator[Any]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(name, total=total, completed=done)
-        yield lambda: progress.advance(bar)
+        lines = _Lines(name, total=total, done=done)
+
+        def advance() -> None:
+            progress.advance(bar)
+            if not console.is_terminal:
+                lines.advance()
+
+        yield advance
+
+
+class _Lines:
+    """Progress for a log file: a line now and then, with the time that is left."""
+
+    def __init__(self, name: str, *, total: int, done: int) -> None:
+        self.name, self.total, self.before, self.done = name, total, done, done
+        self.started = self.said = time.monotonic()
+
+    def advance(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.said < LOG_SECONDS or self.done == self.total:
+            return
+        self.said = now
+        left = (now - self.started) / (self.done - self.before) * (self.total - self.done)
+        logger.info("step %s: %d of %d tasks, %.0f s left", self.name, self.done, self.total, left)

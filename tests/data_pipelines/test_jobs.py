@@ -183,6 +183,20 @@ def test_a_full_disk_is_said_and_the_job_goes_on(tmp_path: Path, data: Run) -> N
     assert result_digests(tmp_path / "set") == result_digests(tmp_path / "one/set")
 
 
+def test_a_package_that_is_not_installed_is_said(tmp_path: Path, data: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    reader = json.dumps({"type": "table", "file": str(tmp_path / "t.parquet"), "captions": ["a"]})
+    said = data("run", "pack", f"out={tmp_path}/set", f"reader={reader}", code=2)
+    assert "needs the package pyarrow: pip install 'mmcontrast[pipelines]'" in said
+
+
+def test_a_log_says_how_far_a_step_is(tmp_path: Path, data: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_pipelines.runner.LOG_SECONDS", 0.0)
+    said = data("run", "merge", f"out={tmp_path}/set", f"sources=[{EMOJI}]", "rows_per_shard=100")
+    assert "step write: 1 of 4 tasks, " in said and " s left" in said
+
+
 def test_members_that_start_together_find_one_job(tmp_path: Path) -> None:
     identity = {"job": "merge", "config": {"sources": ["x" * 2000]}, "inputs": {}}
     with ThreadPoolExecutor(8) as pool:
