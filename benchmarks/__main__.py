@@ -24,6 +24,7 @@ NAMES = (
     "search",
     "audio",
     "probes",
+    "pipelines",
 )
 
 

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import numpy as np
 
 from data_pipelines.job import JOBS, Step
-from data_pipelines.media import Look
+from data_pipelines.media import Look, first_line
 from data_pipelines.rows import Dropped, Row, ShardFolder, open_folder, require_columns
 from data_pipelines.shard_job import ShardJob, ShardJobConfig
 from data_pipelines.signatures import SIGNATURES
 from data_pipelines.signatures.base import Signature
 from data_pipelines.workspace import Done
 from mmcontrast.config import OneOf, config
-from mmcontrast.errors import ConfigError, ShardError, SkipSample
+from mmcontrast.errors import ConfigError, SkipSample
 
 
 @JOBS.register("dedup")
@@ -67,27 +67,35 @@ class Dedup(ShardJob):
         return [Step("sign", len(self.shards), self.sign), Step("match", 1, self.match)]
 
     def sign(self, task: int) -> Done:
-        """Write one shard's signatures and keys.
-
-        Raises:
-            ShardError: a row does not decode.
-        """
+        """Write one shard's signatures, its keys, and why rows do not decode: those have no signature and go."""
         source, number = self.shards[task]
         looks = [Look(row, source.manifest) for row in source.rows(number)]
-        files = [self.workspace.step_file("sign", f"{task:06d}.keys.json")]
+        damage = self._damage(looks)
+        looks = [
+            Look(Row(look.row.key, {}, look.row.shard), source.manifest) if why else look
+            for look, why in zip(looks, damage, strict=True)
+        ]
+        files = [self.workspace.step_file("sign", f"{task:06d}.{name}.json") for name in ("keys", "damage")]
         self.workspace.write_json(files[0], [look.row.key for look in looks])
+        self.workspace.write_json(files[1], damage)
         for name, each in self.signatures.items():
-            try:
-                signed = each.sign(looks)
-            except SkipSample as error:
-                raise ShardError(
-                    f"'{source.path(number)}': {error}. Run filter first: it drops damaged rows."
-                ) from error
+            signed = each.sign(looks)
             path = self.workspace.step_file("sign", f"{task:06d}.{name}.npy")
             with self.workspace.writing(path) as stream:
                 np.save(stream, signed, allow_pickle=False)
             files.append(path)
         return Done(files=tuple(files))
+
+    def _damage(self, looks: list[Look]) -> list[str]:
+        """Why each row cannot be signed; empty where it can."""
+        damage = ["" for _ in looks]
+        for each in self.signatures.values():
+            for place, look in enumerate(looks):
+                try:
+                    each.probe(look)
+                except SkipSample as error:
+                    damage[place] = first_line(error)
+        return damage
 
     def match(self, _: int) -> Done:
         """Decide which rows of the source go, and because of which."""
@@ -125,7 +133,12 @@ class Dedup(ShardJob):
     def process(self, number: int, rows: Iterator[Row]) -> Iterator[Row | Dropped]:
         """Drop what the comparison decided."""
         start = sum(shard.rows for shard in self.source.manifest.shards[:number])
-        for place, row in enumerate(rows, start=start):
+        task = len(self.shards) - len(self.source) + number
+        damage = self.workspace.step_file("sign", f"{task:06d}.damage.json").read_text(encoding="utf-8")
+        for place, (row, why) in enumerate(zip(rows, json.loads(damage), strict=True), start=start):
+            if why:
+                yield Dropped(row.key, row.shard, "does not decode", why)
+                continue
             found = self.gone.get(place)
             if found is None:
                 yield row

@@ -36,6 +36,16 @@ class Signature:
         """Digests of what else the signature depends on: a model's weights, say."""
         return {}
 
+    def probe(self, look: Look) -> None:
+        """Decode what will be signed; it is kept for :meth:`sign`.
+
+        Raises:
+            SkipSample: it does not decode.
+        """
+        for column in self.reads():
+            if look.has(column):
+                _ = {"image": lambda: look.image, "audio": lambda: look.sound, "text": lambda: look.captions}[column]()
+
     def sign(self, looks: Sequence[Look]) -> np.ndarray:
         """Signatures of a shard's rows, shape (rows, ...); a row without one is marked as :meth:`pairs` expects."""
         raise NotImplementedError

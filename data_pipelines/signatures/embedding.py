@@ -37,6 +37,9 @@ class Embedding(Signature):
         """Digest of the weights."""
         return encoder_inputs(self.config.model)
 
+    def probe(self, look: Look) -> None:
+        """What does not decode gets NaN, and stays."""
+
     def sign(self, looks: Sequence[Look]) -> np.ndarray:
         """Embeddings, NaN where the row has none."""
         return embed(looks, self.config.column, self.config.model)

@@ -173,3 +173,17 @@ def test_minhash_misses_one_in_a_hundred_at_the_limit_at_most() -> None:
     for least in (0.5, 0.8, 0.95):
         bands, rows = lsh_bands(least, 128)
         assert bands * rows <= 128 and (1 - least**rows) ** bands <= 0.01
+
+
+def test_rows_that_do_not_decode_go_with_their_reason(tmp_path: Path, data: Run) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for place, row in enumerate(rows_of(EMOJI)[:3]):
+        content = row.members["webp"]
+        (raw / f"{place}.webp").write_bytes(content[: len(content) // 2] if place == 1 else content)
+    reader = ("reader.type=folder", f"reader.folder={raw}", "reader.captions=name", "check=none")
+    data("run", "pack", f"out={tmp_path}/set", *reader)
+    look = "signatures={look: {type: image_hash}}"
+    data("run", "dedup", f"out={tmp_path}/clean", f"source={tmp_path}/set", look)
+    assert [row.key for row in rows_of(tmp_path / "clean")] == ["0", "2"]
+    assert [(row["key"], row["reason"]) for row in dropped_of(tmp_path / "clean")] == [("1", "does not decode")]
