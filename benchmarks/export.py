@@ -19,8 +19,7 @@ from torch import Tensor
 
 from benchmarks.row import Row
 from benchmarks.turns import in_turns
-from mmcontrast.export.convolved_stft import without_complex_numbers
-from mmcontrast.export.formats.onnx import session, write_graph
+from mmcontrast.export.formats.onnx import for_onnxruntime, session, write_graph
 from mmcontrast.export.formats.onnx_quantized import write_quantized
 from mmcontrast.export.formats.torch_export import traced
 from mmcontrast.export.part import Part, example
@@ -82,7 +81,7 @@ def opened(part: Part, modality: str, kind: str, dtype: Dtype, scratch: Path) ->
     if kind == "onnx-quantized":
         write_quantized(part, modality, file)
         return session(file, threads=1)
-    write_graph(part, modality, file, dtype=dtype, inner=without_complex_numbers(part.module(modality)))
+    write_graph(part, modality, file, dtype=dtype, inner=for_onnxruntime(part.module(modality)))
     return session(file, threads=1)
 
 

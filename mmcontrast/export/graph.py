@@ -5,6 +5,7 @@ Letters: S pixels of the tower's side, P pixels of the picture's.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -150,7 +151,24 @@ def centre_resized(pixels: UInt8[Tensor, "B 3 H W"], *, size: int) -> UInt8[Tens
     Two products with matrices made in the graph, so that any size goes through one graph.
     Differs from Pillow by one step of 255 where its fixed-point sums fall on the other side of a half, and in a
     quarter of the pixels where Pillow (from version 13 on, for some tall pictures) goes down before it goes across.
+    Pictures that have the size already stay as they are: the products would give the same.
     """
+    if not torch.compiler.is_exporting():
+        fits = pixels.shape[2:] == (size, size)
+        return pixels if fits else _resized(pixels, size)
+    height, width = (torch.scalar_tensor(each, dtype=torch.int64) for each in pixels.shape[2:])
+    return torch.cond(
+        (height == size) & (width == size), partial(_cut, size=size), partial(_resized, size=size), (pixels,)
+    )
+
+
+def _cut(pixels: UInt8[Tensor, "B 3 H W"], size: int) -> UInt8[Tensor, "B 3 S S"]:
+    """The first rows and columns, by numbers: the other way out of a graph's fork has this shape as well."""
+    places = torch.arange(size, device=pixels.device)
+    return pixels.index_select(2, places).index_select(3, places)
+
+
+def _resized(pixels: UInt8[Tensor, "B 3 H W"], size: int) -> UInt8[Tensor, "B 3 S S"]:
     down, across = (torch.arange(side, dtype=torch.float32, device=pixels.device) for side in pixels.shape[2:])
     height, width = down[-1] + 1, across[-1] + 1
     side = torch.minimum(height, width)

@@ -94,7 +94,7 @@ class OpenCLIPText(Tower, ReadsPrompts):
         x = inner.ln_final(inner.transformer(x, attn_mask=mask))
         # The end token has the largest id of all; a row of padding alone reads its first place.
         last = values.argmax(dim=1) + x.shape[1] - values.shape[1]
-        pooled = x[torch.arange(len(x), device=x.device), last]
+        pooled = x[torch.arange(x.shape[0], device=x.device), last]  # len() would fix the number of rows in a graph
         projection = inner.text_projection
         if projection is not None:
             pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection

@@ -78,7 +78,7 @@ def hf(folder: Path, inputs: Path) -> dict[str, Any]:
     import torch
     from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
-    model = CLIPModel.from_pretrained(folder).eval()
+    model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
     processor, tokenizer = AutoImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     with torch.inference_mode():
         whole = model(
@@ -92,7 +92,7 @@ def sentence_transformers(folder: Path, inputs: Path) -> dict[str, Any]:
     """``SentenceTransformer``."""
     from sentence_transformers import SentenceTransformer
 
-    return {"text": SentenceTransformer(str(folder), device="cpu").encode(captions(inputs))}
+    return {"text": SentenceTransformer(str(folder), device="cpu").float().encode(captions(inputs))}
 
 
 def timm(folder: Path, inputs: Path) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def timm(folder: Path, inputs: Path) -> dict[str, Any]:
     import torch
     from timm.data import create_transform, resolve_data_config
 
-    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval().float()
     transform = create_transform(**resolve_data_config({}, model=model))
     with torch.inference_mode():
         image = model(torch.stack([transform(each) for each in pictures(inputs)]))
@@ -119,9 +119,11 @@ def captions(inputs: Path) -> list[str]:
 
 
 READERS = {each.__name__: each for each in (torch_export, onnx, open_clip, hf, sentence_transformers, timm)}
+READERS["onnx_quantized"] = onnx
 PACKAGES = {
     "torch_export": "torch",
     "onnx": "onnxruntime",
+    "onnx_quantized": "onnxruntime",
     "open_clip": "open_clip_torch",
     "hf": "transformers",
     "sentence_transformers": "sentence-transformers",

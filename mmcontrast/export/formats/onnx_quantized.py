@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mmcontrast.config import config
 from mmcontrast.export import EXPORTS
-from mmcontrast.export.convolved_stft import without_complex_numbers
-from mmcontrast.export.formats.onnx import Onnx, write_graph
+from mmcontrast.export.formats.onnx import Onnx, for_onnxruntime, write_graph
 from mmcontrast.export.part import Part
 from mmcontrast.exported.dtypes import Dtype
 
@@ -40,7 +39,7 @@ def write_quantized(part: Part, modality: str, file: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     floats = file.with_suffix(".floats.onnx")
-    write_graph(part, modality, floats, dtype="fp32", inner=without_complex_numbers(part.module(modality)))
+    write_graph(part, modality, floats, dtype="fp32", inner=for_onnxruntime(part.module(modality)))
     logger = logging.getLogger()  # the quantizer's own; it advises a step that changes nothing here
     level = logger.level
     logger.setLevel(logging.ERROR)
