@@ -39,7 +39,7 @@ SIZE, BATCH_ROWS = 224, 32
 WINDOW_SECONDS, RATE_HZ = 10.0, 48_000
 CAPTION = "a photograph of number {} beside a wooden fence on a cloudy afternoon"
 TEXT = TextSpec(tokenizer=TOKENIZERS.get("open_clip").Config(), context_length=77)
-ROUNDS = 3  # turns of each side
+ROUNDS = 7  # turns of each side
 MEMORY_ROWS = (10_000, 20_000, 50_000, 100_000)  # samples after which memory is looked at
 
 
