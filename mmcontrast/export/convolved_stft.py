@@ -23,7 +23,7 @@ class ConvolvedFrontEnd(nn.Module):
     def __init__(self, inner: FrontEnd) -> None:
         super().__init__()
         self.inner, self.config = inner, inner.config
-        self.register_buffer("waves", inner.frame_rows()[:, None])  # (2F, 1, L)
+        self.register_buffer("waves", inner.frame_rows()[:, None], persistent=False)  # (2F, 1, L)
 
     def forward(self, wave: Float[Tensor, "B samples"]) -> Float[Tensor, "B M frames"]:
         """Compute spectrograms."""

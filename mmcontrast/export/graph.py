@@ -74,17 +74,23 @@ class IdsToPoint(nn.Module):
 
 
 class Stored(nn.Module):
-    """A module whose weights are kept in a storage type and turned to float32 inside the graph."""
+    """A module whose weights are kept in a storage type and turned to float32 inside the graph.
+
+    What is no weight, such as mel filters and windows, which a checkpoint does not hold, stays as it is.
+    """
 
     def __init__(self, inner: nn.Module, dtype: Dtype) -> None:
         super().__init__()
         self.dtype = dtype
         self._inner = (inner,)  # out of the module's tree: its own weights are not part of the graph
         self._names: list[str] = []
+        weights = inner.state_dict().keys()
         for number, (name, value) in enumerate([*inner.named_parameters(), *inner.named_buffers()]):
             self._names.append(name)
             value = value.detach()
-            if dtype == "int8" and is_matrix(value):
+            if name not in weights:
+                self.register_buffer(f"w{number}", value)
+            elif dtype == "int8" and is_matrix(value):
                 steps, scale = quantized_rows(value)
                 self.register_buffer(f"w{number}", steps)
                 self.register_buffer(f"s{number}", scale)

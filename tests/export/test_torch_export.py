@@ -12,6 +12,7 @@ from PIL import Image
 from mmcontrast.data.transforms.image import eval_image
 from mmcontrast.export.graph import centre_resized
 from mmcontrast.export.parity import check, compare, pictures
+from mmcontrast.exported.dtypes import Dtype
 from tests.export.parts import OTHERS, QUICK, part_of, written
 
 
@@ -47,6 +48,13 @@ def test_every_other_tower_passes(tower: str, tmp_path: Path) -> None:
     part = part_of(tower, folder=tmp_path)
     export_format, read = written("torch-export", part, tmp_path)
     assert check(export_format, part, read)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "int8"])
+def test_what_is_no_weight_is_not_rounded(dtype: Dtype, tmp_path: Path) -> None:
+    part = part_of("small_audio_cnn", folder=tmp_path).stored_as(dtype)  # its mel filters and window are exact
+    export_format, read = written("torch-export", part, tmp_path, dtype)
+    assert all(each.largest <= 1e-5 for each in check(export_format, part, read))
 
 
 def test_int8_weights_are_int8_in_the_file_and_float_in_the_sum(tmp_path: Path) -> None:
