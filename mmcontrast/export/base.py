@@ -16,6 +16,9 @@ from mmcontrast.packages import check_installed
 Reader = Callable[[Sequence[Any]], Tensor]  # items of one modality, in one batch -> free or unit vectors (N, D)
 
 
+FOLDED: dict[Dtype, float] = {"fp16": 5e-4, "bf16": 4e-3}  # a step of the type's fraction, of numbers up to 1
+
+
 @dataclass(frozen=True)
 class Read:
     """An export as its target reads it.  Items are RGB pictures, mono waveforms at the tower's rate, and strings."""
@@ -32,6 +35,7 @@ class ExportFormat:
 
     dtypes: tuple[Dtype, ...] = ("fp32", "fp16", "bf16")
     tolerance: float = 1e-4  # largest difference of any coordinate of a unit vector, in fp32
+    folds: bool = False  # whether heads are multiplied into projections, which are then rounded once more
     packages: tuple[str, ...] = ()  # that the target needs
     extra: str = "export"  # which installs them
 
@@ -40,6 +44,10 @@ class ExportFormat:
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    def limit(self, dtype: Dtype) -> float:
+        """Largest difference of a coordinate that passes, from the model with weights rounded to ``dtype``."""
+        return max(self.tolerance, FOLDED[dtype]) if self.folds and dtype in FOLDED else self.tolerance
 
     def check_packages(self) -> None:
         """Refuse a format whose target is not installed.

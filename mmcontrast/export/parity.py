@@ -17,6 +17,7 @@ from mmcontrast.errors import ExportError
 from mmcontrast.evaluate.encoder import TowerEncoder
 from mmcontrast.export.base import ExportFormat, Read, format_name
 from mmcontrast.export.part import Part
+from mmcontrast.exported.dtypes import Dtype
 from mmcontrast.specs import AudioSpec, ImageSpec, InputSpec
 
 CAPTIONS = (
@@ -121,13 +122,13 @@ def compare(reference: Part, read: Read, *, limit: float) -> list[Parity]:
     return found
 
 
-def check(export_format: ExportFormat, reference: Part, read: Read) -> list[Parity]:
-    """Compare, and refuse what is further off than the format's tolerance.
+def check(export_format: ExportFormat, reference: Part, read: Read, *, dtype: Dtype = "fp32") -> list[Parity]:
+    """Compare, and refuse what is further off than the format allows.
 
     Raises:
         ExportError: it is; holds every line.
     """
-    found = compare(reference, read, limit=export_format.tolerance)
+    found = compare(reference, read, limit=export_format.limit(dtype))
     # NaN is no number that is below a limit.
     if any(each.limit is not None and not each.largest <= each.limit for each in found):
         lines = "\n".join(f"  {each.line()}" for each in found)

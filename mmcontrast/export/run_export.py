@@ -70,7 +70,7 @@ def export(
         scratch.mkdir()
         export_format.write(rounded, scratch, dtype=dtype)
         read = export_format.read(scratch, rounded)
-        parity = check(export_format, rounded, read)
+        parity = check(export_format, rounded, read, dtype=dtype)
         loss = [] if dtype == "fp32" else compare(part, read, limit=1.0)
         write_card(scratch, part, dtype=dtype, export_format=export_format, parity=parity, loss=loss, licence=licence)
         seal(scratch)

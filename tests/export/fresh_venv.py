@@ -128,7 +128,7 @@ def compared(case: Case, dtype: Dtype, run: Path, python: Path, scratch: Path) -
         return False
     expected, found = dict(np.load(ours)), dict(np.load(out))
     largest = {name: float(np.abs(found[name] - expected[name]).max()) for name in found}
-    tolerance = new_format(case.to).tolerance
+    tolerance = new_format(case.to).limit(dtype)
     asked = answers(expected)
     same = sum(one == other for one, other in zip(asked, answers(expected | found), strict=True))
     said = ", ".join(f"{name} {value:.1e}" for name, value in largest.items())

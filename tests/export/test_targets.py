@@ -161,3 +161,10 @@ def test_exports_load_and_agree_in_a_process_that_has_no_mmcontrast(tmp_path: Pa
     }
     for name, z in expected.items():
         assert np.allclose(found[name], z.numpy(), atol=1e-5), name
+
+
+def test_only_what_rounds_a_product_anew_may_be_further_off_at_fewer_bits() -> None:
+    assert new_format("open-clip").limit("fp32") == new_format("open-clip").tolerance == 1e-5
+    assert new_format("open-clip").limit("fp16") == 5e-4 and new_format("hf").limit("bf16") == 4e-3
+    assert new_format("timm").limit("bf16") == new_format("timm").tolerance
+    assert new_format("onnx").limit("int8") == new_format("onnx").tolerance

@@ -30,6 +30,7 @@ class HuggingFace(ExportFormat):
     """Plain CLIP transformers of open_clip's, as CLIPModel or one tower with its projection."""
 
     tolerance = 1e-4
+    folds = True
     packages = ("transformers",)
     extra = "hf"
 

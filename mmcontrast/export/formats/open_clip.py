@@ -28,6 +28,7 @@ class OpenCLIP(ExportFormat):
     """An image and a text tower of open_clip's, with linear or identity heads folded into their projections."""
 
     tolerance = 1e-5
+    folds = True
     packages = ("open_clip",)
 
     @config
