@@ -37,7 +37,7 @@ from tests.small_run import tree
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "open_clip_torch", "transformers", "sentence-transformers", "timm")
 ROWS = 24
-LEAST_QUANTIZED = 0.9  # share of zero-shot answers that integer products may not change
+LEAST_ROUNDED = 0.85  # share of zero-shot answers that may not change where products are rounded once more
 CLIP = {"dim": 32, "towers": {"image": {"type": "open_clip_image", "name": "ViT-S-32-alt", "size": 64},
                               "text": {"type": "open_clip_text", "name": "ViT-S-32-alt"}}}  # fmt: skip
 TIMM = {"dim": 32, "towers": {"image": {"type": "timm_image", "name": "vit_tiny_patch16_224", "size": 32},
@@ -135,8 +135,10 @@ def compared(case: Case, dtype: Dtype, run: Path, python: Path, scratch: Path) -
     shot = f"{same} of {len(asked)} zero-shot answers the same ({ROWS} captions)"
     read = f"{case.to:<22}{dtype:<6}{done.stdout.strip():<28}"
     print(f"{read} largest difference: {said} (limit {tolerance:.0e}); {shot}", flush=True)
-    # Products in whole numbers round activations too, which may turn an answer that was near to another.
-    least = LEAST_QUANTIZED if case.to == "onnx_quantized" else 1.0
+    # Products in whole numbers round activations too, and heads folded into projections are rounded anew: an answer
+    # that was near to another may turn, the more so of towers that were trained for a few steps.
+    rounds = case.to == "onnx_quantized" or (new_format(case.to).folds and dtype != "fp32")
+    least = LEAST_ROUNDED if rounds else 1.0
     return same >= least * len(asked) and max(largest.values()) <= tolerance
 
 
